@@ -1,0 +1,184 @@
+//! The ledger: package names, versions and tags, and the history of every tag.
+//!
+//! [`Ledger`] is the one interface; every backend passes one conformance suite (`tests/it/ledgers`). Not responsible
+//! for blobs (see [`crate::store`]), nor for who may call it from a cluster ([`crate::model::check_access`]).
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+
+use crate::connect::Connect;
+use crate::error::{Error, Missing, Result};
+use crate::model::{
+    Event, LedgerUri, NewVersion, Numbering, PackageName, PackageView, Resolved, Spec, TagChange, TagName,
+    TagState, TagView, Version, VersionRecord,
+};
+
+mod objects;
+
+pub use objects::{Children, ConditionalObjects, Entry, Object, Precondition, Put, Revision};
+
+/// What `init` sets up. Each setting names what a new ledger gets; an existing one is not changed without `upgrade`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InitOptions {
+    /// How versions are numbered, where the backend has a choice.
+    pub numbering: Option<Numbering>,
+    /// Continuous backups, where the backend has them.
+    pub point_in_time_recovery: bool,
+    /// Protection against deletion by accident, where the backend has it.
+    pub deletion_protection: bool,
+    /// Bring an existing ledger to these settings.
+    pub upgrade: bool,
+}
+
+impl Default for InitOptions {
+    fn default() -> Self {
+        Self { numbering: None, point_in_time_recovery: true, deletion_protection: true, upgrade: false }
+    }
+}
+
+/// The newest versions of a package.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Newest {
+    /// Not removed, newest first.
+    pub records: Vec<VersionRecord>,
+    /// How many versions were ever added, removed ones included.
+    pub version_count: u64,
+}
+
+/// What a change of a tag came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TagOutcome {
+    /// The tag after it.
+    pub state: TagState,
+    /// The event that was written; nothing when the tag already was as asked.
+    pub event: Option<Event>,
+    /// Where the tag pointed before.
+    pub previous: Option<Version>,
+    /// The change stands, but its copy in the history could not be written yet; the next reader will do it.
+    pub archive_pending: bool,
+}
+
+/// One ledger. Shared by many tasks; every method may be called at any time.
+///
+/// # Errors
+/// By [meaning](crate::error::Meaning): reads of absent things are `NotFound`; `Throttled` and `Unavailable` only after
+/// retries up to [`Connect::deadline`]. A write whose reply was lost is looked up by its id before anything is reported;
+/// if that cannot be done until the deadline, the error is `Unavailable` and [`Error::unsettled`] has the id.
+///
+/// # Cancellation
+/// Dropping a future leaves each record either written whole or not at all. Repeating a write with the same id
+/// (`NewVersion::add_id`, `TagChange::id`) recognises the first attempt and succeeds without a second effect.
+#[async_trait]
+pub trait Ledger: Send + Sync + Debug {
+    /// Where it is, for messages.
+    fn uri(&self) -> &LedgerUri;
+
+    /// Creates what the ledger needs (tables, bucket, directory). Idempotent. Returns a line per thing done.
+    async fn init(&self, options: &InitOptions) -> Result<Vec<String>>;
+
+    /// All packages, in no promised order across directories, each once.
+    fn packages(&self) -> BoxStream<'_, Result<PackageName>>;
+
+    /// All versions of a package, oldest first, removed ones included.
+    async fn versions(&self, package: &PackageName) -> Result<Vec<VersionRecord>>;
+
+    /// The newest `count` versions that were not removed, newest first, and how many there ever were.
+    async fn newest(&self, package: &PackageName, count: usize) -> Result<Newest>;
+
+    /// The record of one version. A removed one is `NotFound(Removed)`; an absent one `NotFound(Version)`, also when the
+    /// whole package is absent (telling that apart costs another request: see [`Ledger::resolve`]).
+    async fn version(&self, package: &PackageName, version: Version) -> Result<VersionRecord>;
+
+    /// All tags of a package by name, removed ones left out. `NotFound(Package)` when it has no version either.
+    async fn tags(&self, package: &PackageName) -> Result<Vec<TagState>>;
+
+    /// One tag: nothing if it was never set; without a version if it was removed.
+    async fn tag(&self, package: &PackageName, tag: &TagName) -> Result<Option<TagState>>;
+
+    /// Adds a version. The blob must be durable in the store already.
+    async fn add(&self, package: &PackageName, new: &NewVersion) -> Result<VersionRecord>;
+
+    /// Changes a tag by compare-and-swap, with its event in the same atomic step. A lost race is decided again from what
+    /// is there then; what cannot hold any more is the error ([`crate::model::next_event`]).
+    async fn change_tag(
+        &self,
+        package: &PackageName,
+        tag: &TagName,
+        change: &TagChange,
+    ) -> Result<TagOutcome>;
+
+    /// All events of a tag, oldest first, also of a removed tag. `NotFound(Tag)` when there never was one.
+    async fn history(&self, package: &PackageName, tag: &TagName) -> Result<Vec<Event>>;
+
+    /// The newest version that was not removed.
+    async fn latest(&self, package: &PackageName) -> Result<VersionRecord> {
+        let newest = self.newest(package, 1).await?;
+        let none = || Error::not_found(Missing::Package(package.clone()));
+        newest.records.into_iter().next().ok_or_else(none)
+    }
+
+    /// The record that a spec names, and the tag it went through.
+    async fn resolve(&self, package: &PackageName, spec: &Spec) -> Result<Resolved> {
+        let found = match spec {
+            Spec::Latest => return self.latest(package).await.map(|record| Resolved { record, tag: None }),
+            Spec::Version(version) => {
+                self.version(package, *version).await.map(|record| Resolved { record, tag: None })
+            }
+            Spec::Tag(tag) => match self.tag(package, tag).await? {
+                Some(state @ TagState { version: Some(version), .. }) => {
+                    let record = self.version(package, version).await?;
+                    return Ok(Resolved { record, tag: Some(state) });
+                }
+                Some(TagState { version: None, .. }) | None => {
+                    Err(Error::not_found(Missing::Tag(package.clone(), tag.clone())))
+                }
+            },
+        };
+        match found {
+            // Say which of the two is missing. The extra request is spent on the way to an error only.
+            Err(error) if error.is_not_found() => match self.newest(package, 1).await {
+                Err(missing) if missing.is_not_found() => Err(missing),
+                _ => Err(error),
+            },
+            other => other,
+        }
+    }
+
+    /// What a mirror of the package shows.
+    async fn view(&self, package: &PackageName) -> Result<PackageView> {
+        let newest = self.newest(package, PackageView::RECENT).await?;
+        let mut view = PackageView {
+            latest: newest.records.first().cloned(),
+            version_count: newest.version_count,
+            ..PackageView::default()
+        };
+        for state in self.tags(package).await? {
+            let record = match state.version {
+                None => None,
+                Some(version) => match newest.records.iter().find(|record| record.version == version) {
+                    Some(record) => Some(record.clone()),
+                    None => match self.version(package, version).await {
+                        Ok(record) => Some(record),
+                        Err(error) if error.is_not_found() => None,
+                        Err(error) => return Err(error),
+                    },
+                },
+            };
+            view.tags.push(TagView { state, record });
+        }
+        view.recent = newest.records;
+        Ok(view)
+    }
+}
+
+/// Opens the ledger at `uri`. Makes no request.
+///
+/// # Errors
+/// `Invalid` when this build has no such backend, or its settings are broken.
+#[expect(clippy::unused_async, reason = "loading AWS settings waits")]
+pub async fn open(uri: &LedgerUri, _connect: &Connect) -> Result<Arc<dyn Ledger>> {
+    Err(Error::invalid(format!("this build has no {}:// ledger", uri.scheme())))
+}

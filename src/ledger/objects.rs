@@ -1,0 +1,101 @@
+//! Conditional objects: the small interface under the object ledger. S3, files and memory implement it.
+//!
+//! Keys are `/`-separated text, ordered by their bytes. Every write says what it expects to overwrite; an
+//! unconditional write exists only for the hint that 2015 readers use. There is no delete: nothing on a tag's path is
+//! ever deleted.
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::InitOptions;
+use crate::error::Result;
+use crate::model::Numbering;
+
+/// What an object's content is told apart by: an ETag on S3, a digest on files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revision(pub String);
+
+/// An object's bytes and revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Object {
+    /// The content.
+    pub bytes: Bytes,
+    /// Its revision.
+    pub revision: Revision,
+    /// The object's user metadata (S3 only; the 2015 client keeps a version's metadata there).
+    pub metadata: std::collections::BTreeMap<String, String>,
+}
+
+/// One row of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The whole key.
+    pub key: String,
+    /// The revision.
+    pub revision: Revision,
+}
+
+/// What a write expects to find.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Precondition {
+    /// Nothing is there.
+    Absent,
+    /// The object is there with this revision.
+    Revision(Revision),
+    /// Whatever is there. Only for hints: never on a version, a pointer or an event.
+    None,
+}
+
+/// The outcome of a conditional write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Put {
+    /// It is written; this is its revision.
+    Written(Revision),
+    /// The precondition does not hold; nothing was written by this attempt. A retry below this interface may have met
+    /// its own earlier write: compare ids before reporting.
+    Refused,
+}
+
+/// The names right below a prefix.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Children {
+    /// Names that have something below them, without the slash. Never an empty directory.
+    pub directories: Vec<String>,
+    /// Where to go on; nothing at the end.
+    pub next: Option<String>,
+}
+
+/// A place that keeps objects and decides conditional writes one at a time per key.
+///
+/// # Errors
+/// `Denied`, `Throttled`, `Unavailable`, `NotFound(Backend)`, `Local`, `Corrupt` (an object over the size limit). A
+/// failed precondition is no error but [`Put::Refused`]. `Unavailable` after a write may hide a write that happened.
+#[async_trait]
+pub trait ConditionalObjects: Send + Sync + Debug + 'static {
+    /// The object at `key`; nothing if there is none.
+    async fn get(&self, key: &str) -> Result<Option<Object>>;
+
+    /// Up to `limit` (at most 1,000) objects whose keys begin with `prefix` and are greater than `start_after`, in key
+    /// order. Fewer than `limit` means the end.
+    async fn list(&self, prefix: &str, start_after: &str, limit: usize) -> Result<Vec<Entry>>;
+
+    /// The names right below `prefix` (empty, or ending in `/`) after `start_after`, in order; a page at a time.
+    async fn children(&self, prefix: &str, start_after: Option<&str>) -> Result<Children>;
+
+    /// Writes an object if `precondition` holds. Durable when it returns.
+    async fn put(
+        &self,
+        key: &str,
+        bytes: Bytes,
+        precondition: Precondition,
+        metadata: &std::collections::BTreeMap<String, String>,
+    ) -> Result<Put>;
+
+    /// How versions are numbered where the ledger's own record does not say.
+    fn default_numbering(&self) -> Numbering;
+
+    /// Creates the place itself (bucket, directory) if it is not there. Returns a line per thing done.
+    async fn init(&self, options: &InitOptions) -> Result<Vec<String>>;
+}

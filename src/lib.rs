@@ -1,0 +1,18 @@
+//! sacker: a cloud blob manager for Kubernetes.
+//!
+//! A *ledger* maps package names, versions and tags to digests; a *store* holds the blobs by sha256. Three binaries
+//! are built from this library: `sacker` (the admin command line), `sacker-operator` (the controllers) and
+//! `sacker-init` (the init container). Dependence runs one way; `docs/architecture.md` draws it:
+//!
+//! ```text
+//! model <- ledger, store <- fetch, cli
+//! model <- api <- controller
+//! ```
+
+pub mod clock;
+pub mod connect;
+pub mod error;
+pub mod exit;
+pub mod ledger;
+pub mod model;
+pub mod store;

@@ -1,0 +1,31 @@
+//! Names, versions, tags, events: the vocabulary of sacker, and the pure decisions about it.
+//!
+//! No I/O, no clock, no environment: time enters as an argument. Everything else depends on this module and it
+//! depends on nothing but [`crate::error`].
+
+mod access;
+mod digest;
+mod event;
+mod glob;
+mod name;
+mod record;
+mod spec;
+mod tag;
+pub mod time;
+mod uri;
+mod version;
+mod view;
+
+pub use access::{
+    AccessRule, Denial, LabelSelector, SelectorOperator, SelectorRequirement, Verb, check_access,
+};
+pub use digest::{Hasher, Sha256};
+pub use event::{ChainBreak, Event, EventKind, EventSource, Hold, verify_chain};
+pub use glob::Glob;
+pub use name::{PackageName, TagName};
+pub use record::{NewVersion, Removal, VersionRecord, check_basename, safe_mode};
+pub use spec::{PinnedSpec, Spec};
+pub use tag::{Actor, Change, Claim, Current, Expected, Next, TagChange, TagState, adopt_legacy, next_event};
+pub use uri::{DynamoLocation, FileLocation, LedgerUri, Numbering, S3Location, StoreUri};
+pub use version::Version;
+pub use view::{PackageView, Resolved, TagView};

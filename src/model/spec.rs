@@ -1,0 +1,105 @@
+//! How people name a version: `23`, `latest` or a tag; and the pinned form that names exact bytes.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::name::LATEST;
+use super::{PackageName, Sha256, TagName, Version};
+use crate::error::{Error, Result};
+
+/// A version number, `latest`, or a tag.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Spec {
+    /// This version.
+    Version(Version),
+    /// The newest version.
+    Latest,
+    /// The version that this tag points to.
+    Tag(TagName),
+}
+
+impl FromStr for Spec {
+    type Err = Error;
+
+    /// `^[1-9][0-9]*$` is a version, `latest` is the newest, anything else a tag, which may be an old one outside the
+    /// rules for new tags.
+    fn from_str(text: &str) -> Result<Self> {
+        if text.is_empty() {
+            return Err(Error::invalid("the spec is empty: give a version, a tag or 'latest'"));
+        }
+        if text == LATEST {
+            return Ok(Self::Latest);
+        }
+        if !text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return text.parse().map(Self::Version);
+        }
+        if text.chars().any(char::is_control) || text.len() > 1024 {
+            return Err(Error::invalid("the spec is not a version, a tag or 'latest'"));
+        }
+        Ok(Self::Tag(TagName::existing(text)))
+    }
+}
+
+impl fmt::Display for Spec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Version(version) => version.fmt(f),
+            Self::Latest => f.write_str(LATEST),
+            Self::Tag(tag) => tag.fmt(f),
+        }
+    }
+}
+
+/// `<package>@<version>+sha256:<64 hex>`: names exactly these bytes, needs no ledger to resolve.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PinnedSpec {
+    /// The package.
+    pub package: PackageName,
+    /// The version.
+    pub version: Version,
+    /// The blob's digest.
+    pub sha256: Sha256,
+}
+
+impl fmt::Display for PinnedSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}+sha256:{}", self.package.as_str(), self.version, self.sha256)
+    }
+}
+
+impl FromStr for PinnedSpec {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let broken = || {
+            Error::invalid(format!(
+                "'{text}' is not a pinned spec: '<package>@<version>+sha256:<64 hex digits>' is needed"
+            ))
+        };
+        // From the right: a package name may contain '@'.
+        let (package, rest) = text.rsplit_once('@').ok_or_else(broken)?;
+        let (version, sha256) = rest.split_once("+sha256:").ok_or_else(broken)?;
+        if package.is_empty() {
+            return Err(broken());
+        }
+        Ok(Self {
+            package: PackageName::existing(package),
+            version: version.parse()?,
+            sha256: sha256.parse()?,
+        })
+    }
+}
+
+impl Serialize for PinnedSpec {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for PinnedSpec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}

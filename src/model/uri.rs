@@ -1,0 +1,413 @@
+//! Where a ledger or a store lives, as a URI. A URI never holds a credential.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// How a ledger numbers versions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Numbering {
+    /// 1, 2, 3, ... without a gap.
+    Sequence,
+    /// Milliseconds since 1970: a client that cannot read can allocate one.
+    Timestamp,
+}
+
+impl Numbering {
+    /// The numbering as it is stored and printed.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sequence => "sequence",
+            Self::Timestamp => "timestamp",
+        }
+    }
+}
+
+/// `dynamo://<region>/<prefix>`
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct DynamoLocation {
+    /// The AWS region.
+    pub region: String,
+    /// The table; the tags table is this with `-tags`.
+    pub prefix: String,
+    /// Another endpoint than the region's own, for local servers.
+    pub endpoint: Option<String>,
+}
+
+/// `s3://<bucket>[/<prefix>]`
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct S3Location {
+    /// The bucket.
+    pub bucket: String,
+    /// What every key begins with; empty, or ending in `/`.
+    pub prefix: String,
+    /// Another endpoint than AWS's own.
+    pub endpoint: Option<String>,
+    /// The region; else the environment's.
+    pub region: Option<String>,
+    /// Bucket in the path instead of the host name. By default where an endpoint is given.
+    pub path_style: bool,
+    /// Accept a server whose conditional writes are broken, because only one client ever writes.
+    pub single_writer: bool,
+    /// The numbering to set up (`init`); later the ledger's own record decides.
+    pub versions: Option<Numbering>,
+}
+
+// Numbering is part of a key in caches of open ledgers.
+impl std::hash::Hash for Numbering {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
+
+/// `file:///<absolute path>`
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct FileLocation {
+    /// The directory.
+    pub path: PathBuf,
+}
+
+/// Where a ledger lives.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum LedgerUri {
+    /// Two DynamoDB tables.
+    Dynamo(DynamoLocation),
+    /// Objects in a bucket.
+    S3(S3Location),
+    /// Files in a directory.
+    File(FileLocation),
+}
+
+/// Where blobs live.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum StoreUri {
+    /// Objects in a bucket.
+    S3(S3Location),
+    /// Files in a directory.
+    File(FileLocation),
+}
+
+/// A URI cut into its parts, before any meaning.
+struct Parts<'a> {
+    text: &'a str,
+    scheme: &'a str,
+    authority: &'a str,
+    path: &'a str,
+    query: Vec<(String, String)>,
+}
+
+impl<'a> Parts<'a> {
+    fn cut(text: &'a str) -> Result<Self> {
+        let broken =
+            |rule: &str| Error::invalid(format!("'{}' is not a ledger or store URI: {rule}", redacted(text)));
+        let (scheme, rest) =
+            text.split_once("://").ok_or_else(|| broken("it must look like 's3://bucket'"))?;
+        if text.chars().any(|letter| letter.is_control() || letter == '#') {
+            return Err(broken("it must not contain '#' or control characters"));
+        }
+        let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (authority, path) = match place.find('/') {
+            Some(slash) => (&place[..slash], &place[slash + 1..]),
+            None => (place, ""),
+        };
+        if authority.contains('@') {
+            return Err(broken("credentials never stand in a URI; use the standard AWS settings"));
+        }
+        let query = url::form_urlencoded::parse(query.as_bytes())
+            .map(|(key, value)| (key.into_owned(), value.into_owned()))
+            .collect();
+        Ok(Self { text, scheme, authority, path, query })
+    }
+
+    fn broken(&self, rule: impl fmt::Display) -> Error {
+        Error::invalid(format!("'{}' is not allowed: {rule}", redacted(self.text)))
+    }
+
+    /// Takes the parameter `key`; what is left in the end is refused.
+    fn take(&mut self, key: &str) -> Option<String> {
+        let position = self.query.iter().position(|(name, _)| name == key)?;
+        Some(self.query.remove(position).1)
+    }
+
+    fn take_flag(&mut self, key: &str) -> Result<Option<bool>> {
+        match self.take(key).as_deref() {
+            None => Ok(None),
+            Some("true" | "1") => Ok(Some(true)),
+            Some("false" | "0") => Ok(Some(false)),
+            Some(other) => Err(self.broken(format_args!("{key} is 'true' or 'false', not '{other}'"))),
+        }
+    }
+
+    fn take_endpoint(&mut self) -> Result<Option<String>> {
+        let Some(endpoint) = self.take("endpoint") else { return Ok(None) };
+        let parsed = url::Url::parse(&endpoint).map_err(|_| self.broken("endpoint is not an http(s) URL"))?;
+        if !matches!(parsed.scheme(), "http" | "https") || parsed.host().is_none() {
+            return Err(self.broken("endpoint is not an http(s) URL"));
+        }
+        if !parsed.username().is_empty() || parsed.password().is_some() {
+            return Err(self.broken("credentials never stand in an endpoint; use the standard AWS settings"));
+        }
+        if is_link_local(&parsed) {
+            return Err(
+                self.broken("endpoint is a link-local address, where clouds keep machine credentials")
+            );
+        }
+        Ok(Some(endpoint.trim_end_matches('/').to_owned()))
+    }
+
+    fn finish<T>(self, value: T, known: &str) -> Result<T> {
+        match self.query.first() {
+            Some((key, _)) => {
+                let rule = format!("unknown parameter '{key}'; known for {}://: {known}", self.scheme);
+                Err(self.broken(rule))
+            }
+            None => Ok(value),
+        }
+    }
+}
+
+fn is_link_local(url: &url::Url) -> bool {
+    match url.host() {
+        Some(url::Host::Ipv4(address)) => address.is_link_local(),
+        Some(url::Host::Ipv6(address)) => {
+            address.is_unicast_link_local()
+                || address.to_ipv4_mapped().is_some_and(|address| address.is_link_local())
+        }
+        _ => false,
+    }
+}
+
+/// A URI as it may stand in a message: whatever stands where a credential would is left out.
+fn redacted(text: &str) -> String {
+    let text: String = text.chars().take(300).flat_map(char::escape_debug).collect();
+    match (text.find("://"), text.rfind('@')) {
+        (Some(scheme), Some(at)) if at > scheme => format!("{}://…{}", &text[..scheme], &text[at..]),
+        (None, Some(at)) => format!("…{}", &text[at..]),
+        _ => text,
+    }
+}
+
+fn dynamo(mut parts: Parts<'_>) -> Result<DynamoLocation> {
+    let region = parts.authority.to_owned();
+    let prefix = parts.path.trim_end_matches('/').to_owned();
+    if region.is_empty() || !region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+        return Err(parts.broken("it must be dynamo://<region>/<prefix>, such as dynamo://us-east-1/sacker"));
+    }
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
+    if !(3..=250).contains(&prefix.len()) || !prefix.bytes().all(allowed) {
+        return Err(parts.broken("a table prefix has 3 to 250 letters, digits, '_', '.' or '-'"));
+    }
+    // `<prefix>-tags` of one ledger would be the main table of the other.
+    if prefix.ends_with("-tags") {
+        return Err(parts.broken("a table prefix must not end in '-tags'"));
+    }
+    let endpoint = parts.take_endpoint()?;
+    parts.finish(DynamoLocation { region, prefix, endpoint }, "endpoint")
+}
+
+fn s3(mut parts: Parts<'_>) -> Result<S3Location> {
+    let bucket = parts.authority.to_owned();
+    let allowed =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-');
+    if !(3..=63).contains(&bucket.len()) || !bucket.bytes().all(allowed) {
+        return Err(parts.broken("a bucket name has 3 to 63 lower-case letters, digits, '.' or '-'"));
+    }
+    let prefix = parts.path.trim_end_matches('/');
+    if prefix.split('/').any(str::is_empty) && !prefix.is_empty() {
+        return Err(parts.broken("the prefix must not contain '//'"));
+    }
+    let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
+    let endpoint = parts.take_endpoint()?;
+    let region = parts.take("region");
+    let path_style = parts.take_flag("path_style")?.unwrap_or(endpoint.is_some());
+    let single_writer = parts.take_flag("single_writer")?.unwrap_or(false);
+    let versions = match parts.take("versions").as_deref() {
+        None => None,
+        Some("sequence") => Some(Numbering::Sequence),
+        Some("timestamp") => Some(Numbering::Timestamp),
+        Some(other) => {
+            return Err(parts.broken(format_args!("versions is 'sequence' or 'timestamp', not '{other}'")));
+        }
+    };
+    let location = S3Location { bucket, prefix, endpoint, region, path_style, single_writer, versions };
+    parts.finish(location, "endpoint, region, path_style, single_writer, versions")
+}
+
+fn file(parts: Parts<'_>) -> Result<FileLocation> {
+    if !parts.authority.is_empty() || parts.path.is_empty() {
+        return Err(parts.broken("it must be file:///<absolute path>"));
+    }
+    let path = PathBuf::from(format!("/{}", parts.path.trim_end_matches('/')));
+    if path.components().any(|part| part == std::path::Component::ParentDir) {
+        return Err(parts.broken("the path must not contain '..'"));
+    }
+    parts.finish(FileLocation { path }, "none")
+}
+
+impl FromStr for LedgerUri {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let parts = Parts::cut(text)?;
+        match parts.scheme {
+            "dynamo" => dynamo(parts).map(Self::Dynamo),
+            "s3" => s3(parts).map(Self::S3),
+            "file" => file(parts).map(Self::File),
+            other => Err(parts.broken(format_args!(
+                "'{other}' is not a kind of ledger; use dynamo://<region>/<prefix>, s3://<bucket> or file:///<path>"
+            ))),
+        }
+    }
+}
+
+impl FromStr for StoreUri {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let parts = Parts::cut(text)?;
+        match parts.scheme {
+            "s3" => s3(parts).map(Self::S3),
+            "file" => file(parts).map(Self::File),
+            other => Err(parts.broken(format_args!(
+                "'{other}' is not a kind of store; use s3://<bucket> or file:///<path>"
+            ))),
+        }
+    }
+}
+
+impl LedgerUri {
+    /// The scheme: `dynamo`, `s3` or `file`.
+    pub const fn scheme(&self) -> &'static str {
+        match self {
+            Self::Dynamo(_) => "dynamo",
+            Self::S3(_) => "s3",
+            Self::File(_) => "file",
+        }
+    }
+}
+
+/// Writes `?key=value&...` for the parameters that are set.
+fn write_query(f: &mut fmt::Formatter<'_>, pairs: &[(&str, Option<&str>)]) -> fmt::Result {
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    let mut any = false;
+    for (key, value) in pairs {
+        if let Some(value) = value {
+            query.append_pair(key, value);
+            any = true;
+        }
+    }
+    if any { write!(f, "?{}", query.finish()) } else { Ok(()) }
+}
+
+impl fmt::Display for DynamoLocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "dynamo://{}/{}", self.region, self.prefix)?;
+        write_query(f, &[("endpoint", self.endpoint.as_deref())])
+    }
+}
+
+impl fmt::Display for S3Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "s3://{}", self.bucket)?;
+        if !self.prefix.is_empty() {
+            write!(f, "/{}", self.prefix.trim_end_matches('/'))?;
+        }
+        let path_style = (self.path_style != self.endpoint.is_some()).then_some(if self.path_style {
+            "true"
+        } else {
+            "false"
+        });
+        write_query(
+            f,
+            &[
+                ("endpoint", self.endpoint.as_deref()),
+                ("region", self.region.as_deref()),
+                ("path_style", path_style),
+                ("single_writer", self.single_writer.then_some("true")),
+                ("versions", self.versions.map(Numbering::as_str)),
+            ],
+        )
+    }
+}
+
+impl fmt::Display for FileLocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "file://{}", self.path.display())
+    }
+}
+
+impl fmt::Display for LedgerUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dynamo(location) => location.fmt(f),
+            Self::S3(location) => location.fmt(f),
+            Self::File(location) => location.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for StoreUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::S3(location) => location.fmt(f),
+            Self::File(location) => location.fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn round_trips() {
+        for text in [
+            "dynamo://us-east-1/sacker",
+            "dynamo://us-east-1/sacker?endpoint=http%3A%2F%2F127.0.0.1%3A8000",
+            "s3://bucket",
+            "s3://bucket/a/b",
+            "s3://bucket/a?endpoint=http%3A%2F%2F127.0.0.1%3A9000&region=eu-west-1&versions=sequence",
+            "s3://bucket?endpoint=http%3A%2F%2F127.0.0.1%3A9000&path_style=false",
+            "file:///var/lib/sacker/ledger",
+        ] {
+            let uri: LedgerUri = text.parse().expect(text);
+            assert_eq!(uri.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn refusals_name_the_rule_and_hide_credentials() {
+        for (text, rule) in [
+            ("bucket", "must look like"),
+            ("ftp://x/y", "not a kind of ledger"),
+            ("s3://key:secret@bucket", "credentials never stand in a URI"),
+            ("s3://Bucket", "a bucket name has"),
+            ("s3://bu", "a bucket name has"),
+            ("s3://bucket?color=red", "unknown parameter 'color'"),
+            ("s3://bucket?path_style=maybe", "'true' or 'false'"),
+            ("s3://bucket?versions=random", "'sequence' or 'timestamp'"),
+            ("s3://bucket?endpoint=ftp://h", "endpoint is not"),
+            ("s3://bucket?endpoint=http://u:secret@h", "credentials never stand"),
+            ("s3://bucket?endpoint=http://169.254.169.254", "link-local"),
+            ("s3://bucket?endpoint=http://2852039166", "link-local"),
+            ("s3://bucket?endpoint=http://[::ffff:169.254.169.254]", "link-local"),
+            ("s3://bucket?endpoint=http://0xa9.0376.43518", "link-local"),
+            ("s3://bucket/a//b", "'//'"),
+            ("dynamo://us-east-1", "3 to 250"),
+            ("dynamo:///sacker", "dynamo://<region>/<prefix>"),
+            ("dynamo://us-east-1/sacker-tags", "'-tags'"),
+            ("file://relative/path", "absolute path"),
+            ("file:///a/../b", "'..'"),
+            ("file:///a#b", "'#'"),
+        ] {
+            let error = text.parse::<LedgerUri>().expect_err(text).to_string();
+            assert!(error.contains(rule), "{text}: {error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! What a reader learns about a package in one go.
+
+use super::{TagState, VersionRecord};
+
+/// A spec, resolved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolved {
+    /// The version it names.
+    pub record: VersionRecord,
+    /// The tag it went through, if it did.
+    pub tag: Option<TagState>,
+}
+
+/// A tag with the record it points to; the record is absent for a tag that points to nothing (a 2015 client does not
+/// check).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TagView {
+    /// The tag.
+    pub state: TagState,
+    /// The record of its version.
+    pub record: Option<VersionRecord>,
+}
+
+/// The newest version, the tags, and the newest few versions of one package.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PackageView {
+    /// The newest version that was not removed.
+    pub latest: Option<VersionRecord>,
+    /// All tags, by name.
+    pub tags: Vec<TagView>,
+    /// How many versions were ever added, removed ones included.
+    pub version_count: u64,
+    /// The newest versions that were not removed, newest first, at most [`PackageView::RECENT`].
+    pub recent: Vec<VersionRecord>,
+}
+
+impl PackageView {
+    /// How many recent versions a view carries.
+    pub const RECENT: usize = 10;
+}

@@ -1,0 +1,96 @@
+//! The store: blobs, addressed only by the sha256 of their bytes.
+//!
+//! Not responsible for what a blob is called or who may have it (the ledger's business), nor for verifying what it
+//! hands out: a store is not trusted, [`crate::fetch`] checks every byte.
+
+use std::fmt::Debug;
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+
+use crate::connect::Connect;
+use crate::error::Result;
+use crate::model::{Sha256, StoreUri};
+
+/// What is known of a blob without reading it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlobInfo {
+    /// Bytes.
+    pub size: u64,
+    /// When it was last written, by the store's clock.
+    pub modified: Option<jiff::Timestamp>,
+}
+
+/// A blob being read. The bytes are not verified.
+pub struct BlobReader {
+    /// The whole blob's size in bytes, whatever part is read.
+    pub size: u64,
+    /// The bytes, in order. Ends early only with an error.
+    pub stream: BoxStream<'static, Result<Bytes>>,
+}
+
+impl Debug for BlobReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BlobReader").field("size", &self.size).finish_non_exhaustive()
+    }
+}
+
+/// A local file about to be stored, with what it is expected to hold.
+#[derive(Debug, Clone, Copy)]
+pub struct BlobFile<'a> {
+    /// The file.
+    pub path: &'a Path,
+    /// The sha256 of its bytes.
+    pub sha256: Sha256,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// What `put` did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PutOutcome {
+    /// The bytes were sent.
+    Uploaded,
+    /// The store already had them.
+    AlreadyThere,
+}
+
+/// Called with the number of bytes that were moved since the last call.
+pub type Progress<'a> = &'a (dyn Fn(u64) + Send + Sync);
+
+/// One store.
+///
+/// # Errors
+/// By [meaning](crate::error::Meaning). `NotFound(Blob)` for an absent blob; a 403 stays `Denied`, also where the server
+/// gives it for an absent blob because listing is not granted. `Throttled` and `Unavailable` only after retries.
+#[async_trait]
+pub trait Store: Send + Sync + Debug {
+    /// Where it is, for messages.
+    fn uri(&self) -> &StoreUri;
+
+    /// Creates what the store needs (bucket, directory). Idempotent. Returns a line per thing done.
+    async fn init(&self) -> Result<Vec<String>>;
+
+    /// Stores a file's bytes under their digest. Durable when it returns. Checks that the bytes it sent have that digest
+    /// (`Corrupt` when the file changed meanwhile; nothing is stored then). A cancelled or failed `put` leaves nothing
+    /// under the digest. A writer that may not read the store uploads without looking first.
+    async fn put(&self, blob: BlobFile<'_>, progress: Progress<'_>) -> Result<PutOutcome>;
+
+    /// What is known of a blob; nothing if it is absent.
+    async fn head(&self, sha256: &Sha256) -> Result<Option<BlobInfo>>;
+
+    /// Reads a blob from byte `offset` to its end.
+    async fn open(&self, sha256: &Sha256, offset: u64) -> Result<BlobReader>;
+}
+
+/// Opens the store at `uri`. Makes no request.
+///
+/// # Errors
+/// `Invalid` when this build has no such backend, or its settings are broken.
+#[expect(clippy::unused_async, reason = "loading AWS settings waits")]
+pub async fn open(uri: &StoreUri, _connect: &Connect) -> Result<Arc<dyn Store>> {
+    Err(crate::error::Error::invalid(format!("this build has no store for {uri}")))
+}
