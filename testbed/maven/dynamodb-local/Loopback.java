@@ -9,7 +9,8 @@ import org.eclipse.jetty.server.ServerConnector;
  * Starts DynamoDB Local with its usual arguments, on 127.0.0.1 only.
  *
  * <p>Its own main class listens on every interface and has no option for that; test data
- * and an unauthenticated server do not belong on the network.
+ * and an unauthenticated server do not belong on the network. That main class is also
+ * what sets telemetry up; without it none is sent, whatever the arguments say.
  */
 final class Loopback {
     private Loopback() {}
