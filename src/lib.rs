@@ -11,6 +11,7 @@
 
 pub mod clock;
 pub mod connect;
+pub mod environment;
 pub mod error;
 pub mod exit;
 pub mod ledger;
