@@ -9,8 +9,12 @@
 //! model <- api <- controller
 //! ```
 
+#[cfg(feature = "api")]
+pub mod api;
 pub mod clock;
 pub mod connect;
+#[cfg(feature = "operator")]
+pub mod controller;
 pub mod environment;
 pub mod error;
 pub mod exit;

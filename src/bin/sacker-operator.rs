@@ -1,1 +1,6 @@
-fn main() {}
+//! The operator.
+fn main() {
+    for (n, c) in sacker::controller::crd_files().unwrap() {
+        std::fs::write(format!("crds/{n}"), c).unwrap();
+    }
+}

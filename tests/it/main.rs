@@ -1,1 +1,3 @@
-fn main() {}
+//! Integration tests, one binary so that everything is linked once.
+
+mod crds;

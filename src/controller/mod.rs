@@ -1,0 +1,5 @@
+//! The controllers.
+
+mod crds;
+
+pub use crds::crd_files;
