@@ -13,6 +13,8 @@
 pub mod aws;
 pub mod clock;
 pub mod connect;
+#[cfg(feature = "operator")]
+pub mod controller;
 pub mod environment;
 pub mod error;
 pub mod exit;
