@@ -11,6 +11,8 @@
 
 #[cfg(feature = "api")]
 pub mod api;
+#[cfg(feature = "aws")]
+pub mod aws;
 pub mod clock;
 pub mod connect;
 #[cfg(feature = "operator")]
@@ -20,4 +22,5 @@ pub mod error;
 pub mod exit;
 pub mod ledger;
 pub mod model;
+pub mod retry;
 pub mod store;

@@ -283,6 +283,10 @@ pub struct EventStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 
+    /// The owner after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+
     /// Through what it came: cli, operator, import or legacy.
     pub source: String,
 }

@@ -16,8 +16,13 @@ use crate::model::{
     TagState, TagView, Version, VersionRecord,
 };
 
+mod file;
+mod layout;
+mod memory;
 mod objects;
 
+pub use layout::ObjectLedger;
+pub use memory::MemoryObjects;
 pub use objects::{Children, ConditionalObjects, Entry, Object, Precondition, Put, Revision};
 
 /// What `init` sets up. Each setting names what a new ledger gets; an existing one is not changed without `upgrade`.
@@ -69,8 +74,9 @@ pub struct TagOutcome {
 /// if that cannot be done until the deadline, the error is `Unavailable` and [`Error::unsettled`] has the id.
 ///
 /// # Cancellation
-/// Dropping a future leaves each record either written whole or not at all. Repeating a write with the same id
-/// (`NewVersion::add_id`, `TagChange::id`) recognises the first attempt and succeeds without a second effect.
+/// Dropping a future leaves each record either written whole or not at all. Within one call every retry recognises its
+/// own earlier attempt by the id (`NewVersion::add_id`, `TagChange::id`). A second call of `change_tag` with the same id
+/// recognises the first while that is still the tag's newest event; a second call of `add` is a second version.
 #[async_trait]
 pub trait Ledger: Send + Sync + Debug {
     /// Where it is, for messages.
@@ -179,6 +185,12 @@ pub trait Ledger: Send + Sync + Debug {
 /// # Errors
 /// `Invalid` when this build has no such backend, or its settings are broken.
 #[expect(clippy::unused_async, reason = "loading AWS settings waits")]
-pub async fn open(uri: &LedgerUri, _connect: &Connect) -> Result<Arc<dyn Ledger>> {
-    Err(Error::invalid(format!("this build has no {}:// ledger", uri.scheme())))
+pub async fn open(uri: &LedgerUri, connect: &Connect) -> Result<Arc<dyn Ledger>> {
+    match uri {
+        LedgerUri::File(location) => {
+            let objects = file::FileObjects::new(location);
+            Ok(Arc::new(ObjectLedger::new(uri.clone(), objects, connect.clone())))
+        }
+        other => Err(Error::invalid(format!("this build has no {}:// ledger", other.scheme()))),
+    }
 }

@@ -15,7 +15,7 @@ use crate::error::Meaning;
 pub struct TagState {
     /// The tag.
     pub tag: TagName,
-    /// Where it points; nothing when it was removed.
+    /// Where it points; nothing when it was removed, or when a 2015 client wrote a word where a number belongs.
     pub version: Option<Version>,
     /// The event that put it there; nothing when a 2015 client wrote it since.
     pub event: Option<Event>,
@@ -307,22 +307,103 @@ pub fn next_event(current: &Current, change: &TagChange, at: Timestamp) -> Resul
     })))
 }
 
-/// The event that takes a 2015 client's write into the history: the pointer says `found`, the history ends with
-/// `last`. Owner and hold stay in force, since that client knows neither.
-pub fn adopt_legacy(last: Option<&Event>, found: Version, at: Timestamp, id: String) -> Event {
+/// The event that takes a 2015 client's write into the history, which ends with `last`: the pointer now says `found`,
+/// or is gone. Owner and hold stay in force, since that client knows neither.
+pub fn adopt_legacy(last: Option<&Event>, found: Option<Version>, at: Timestamp, id: String) -> Event {
     Event {
         at: super::time::to_milliseconds(at),
         by: "unknown (2015 client)".to_owned(),
         from: last.and_then(|event| event.to),
         hold: last.and_then(|event| event.hold.clone()),
         id,
-        kind: EventKind::Adopt,
+        kind: if found.is_some() { EventKind::Adopt } else { EventKind::Untag },
         owner: last.and_then(|event| event.owner.clone()),
         prev: last.map(Event::digest),
         reason: None,
         seq: last.map_or(1, |event| event.seq + 1),
         source: EventSource::Legacy,
-        to: Some(found),
+        to: found,
         extra: std::collections::BTreeMap::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::verify_chain;
+
+    fn version(number: i64) -> Version {
+        Version::new(number).expect("positive")
+    }
+
+    fn now() -> Timestamp {
+        "2026-11-21T10:00:00.123456Z".parse().expect("a time")
+    }
+
+    fn change(change: Change) -> TagChange {
+        TagChange::new(change, Actor { by: "alice".into(), reason: None, source: EventSource::Cli })
+    }
+
+    fn commit(current: &Current, change: &TagChange) -> Event {
+        match next_event(current, change, now()).expect("allowed") {
+            Next::Commit(event) => *event,
+            Next::Unchanged => panic!("nothing to commit"),
+        }
+    }
+
+    #[test]
+    fn any_sequence_of_changes_makes_one_chain() {
+        proptest::proptest!(|(steps in proptest::collection::vec((0_u8..7, 1_i64..4, 0_u8..3), 1..60))| {
+            let mut current = Current::default();
+            let mut events: Vec<Event> = Vec::new();
+            for (what, number, who) in steps {
+                let owner = format!("k8s:cluster/ns/{who}");
+                let claim = match who {
+                    0 => Claim::Nobody,
+                    1 => Claim::Owner(owner),
+                    _ => Claim::TakeOver(owner),
+                };
+                let to = version(number);
+                let what = match what {
+                    0 | 1 => Change::Move { to, hold: None },
+                    2 => Change::Untag,
+                    3 => Change::Hold { reason: "x".into() },
+                    4 => Change::Release,
+                    5 => Change::Adopt,
+                    _ => Change::Disown,
+                };
+                let held = current.last.as_ref().is_some_and(|event| event.hold.is_some());
+                if let Ok(Next::Commit(event)) = next_event(&current, &change(what).claiming(claim), now()) {
+                    if held {
+                        proptest::prop_assert_eq!(event.from, event.to, "a held tag moved");
+                    }
+                    current = Current { version: event.to, last: Some((*event).clone()) };
+                    events.push(*event);
+                }
+            }
+            proptest::prop_assert!(verify_chain(&events).is_ok());
+        });
+    }
+
+    #[test]
+    fn times_are_cut_to_milliseconds() {
+        let event = commit(&Current::default(), &change(Change::Move { to: version(1), hold: None }));
+        assert_eq!(super::super::time::format(event.at), "2026-11-21T10:00:00.123Z");
+    }
+
+    #[test]
+    fn a_2015_clients_write_keeps_owner_and_hold() {
+        let owned = change(Change::Move { to: version(1), hold: Some("incident".into()) })
+            .claiming(Claim::Owner("k8s:c/n/x".into()));
+        let first = commit(&Current::default(), &owned);
+        let adopted = adopt_legacy(Some(&first), Some(version(2)), now(), "id".into());
+        assert_eq!((adopted.kind, adopted.source, adopted.seq), (EventKind::Adopt, EventSource::Legacy, 2));
+        assert_eq!(
+            (adopted.owner.as_ref(), adopted.hold.as_ref()),
+            (first.owner.as_ref(), first.hold.as_ref())
+        );
+        let deleted = adopt_legacy(Some(&adopted), None, now(), "id2".into());
+        assert_eq!((deleted.kind, deleted.to), (EventKind::Untag, None));
+        verify_chain(&[first, adopted, deleted]).expect("one chain");
     }
 }

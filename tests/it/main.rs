@@ -1,3 +1,7 @@
-//! Integration tests, one binary so that everything is linked once.
+//! Integration tests: one binary, linked once, a module per area. They run against the real servers of the test bed.
+
+#![expect(clippy::panic, reason = "a helper that fails ends its test, which is what it is for")]
 
 mod crds;
+mod ledgers;
+mod support;
