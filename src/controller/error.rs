@@ -53,6 +53,8 @@ pub enum Failure {
         /// The client's error.
         source: Box<kube::Error>,
     },
+    /// The Kubernetes API did not answer in time while this was being done.
+    TimedOut(&'static str),
     /// This process may not write any more: another one leads.
     NotLeading,
     /// The code panicked, with this message.
@@ -69,7 +71,7 @@ impl Failure {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Ledger(error) => place(error.meaning()).1,
-            Self::Api { .. } => Reason::ApiUnavailable,
+            Self::Api { .. } | Self::TimedOut(_) => Reason::ApiUnavailable,
             Self::NotLeading => Reason::Progressing,
             Self::Panicked(_) => Reason::Internal,
         }
@@ -81,6 +83,9 @@ impl fmt::Display for Failure {
         match self {
             Self::Ledger(error) => error.fmt(f),
             Self::Api { operation, source } => write!(f, "cannot {operation}: {source}"),
+            Self::TimedOut(operation) => {
+                write!(f, "cannot {operation}: the API server did not answer in time")
+            }
             Self::NotLeading => f.write_str("another replica leads"),
             Self::Panicked(message) => write!(f, "panic: {message}"),
         }
@@ -92,7 +97,7 @@ impl std::error::Error for Failure {
         match self {
             Self::Ledger(error) => Some(error),
             Self::Api { source, .. } => Some(source),
-            Self::NotLeading | Self::Panicked(_) => None,
+            Self::TimedOut(_) | Self::NotLeading | Self::Panicked(_) => None,
         }
     }
 }

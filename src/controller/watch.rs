@@ -129,15 +129,22 @@ mod tests {
     async fn seen(events: Vec<Event<ConfigMap>>) -> Vec<String> {
         let mut seen = Vec::new();
         let stream = futures::stream::iter(events.into_iter().map(Ok));
-        drive(stream, Writer::new(()), "ConfigMap", || {}, |change| {
-            let show = |object: &Option<Arc<ConfigMap>>| match object {
-                Some(object) => generation(object).unwrap_or(0).to_string(),
-                None => "-".into(),
-            };
-            let name = change.object().and_then(|object| object.metadata.name.clone()).unwrap_or_default();
-            let differs = if change.differs(generation) { "" } else { " same" };
-            seen.push(format!("{name}: {} to {}{differs}", show(&change.before), show(&change.after)));
-        })
+        drive(
+            stream,
+            Writer::new(()),
+            "ConfigMap",
+            || {},
+            |change| {
+                let show = |object: &Option<Arc<ConfigMap>>| match object {
+                    Some(object) => generation(object).unwrap_or(0).to_string(),
+                    None => "-".into(),
+                };
+                let name =
+                    change.object().and_then(|object| object.metadata.name.clone()).unwrap_or_default();
+                let differs = if change.differs(generation) { "" } else { " same" };
+                seen.push(format!("{name}: {} to {}{differs}", show(&change.before), show(&change.after)));
+            },
+        )
         .await;
         seen
     }
