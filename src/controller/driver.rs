@@ -121,7 +121,9 @@ fn report<K: Reconcile>(outcome: Outcome<K>) {
     match outcome {
         Ok((object, action)) => debug!(controller, %object, ?action, "reconciled"),
         Err(Error::ReconcilerFailed(failure, object)) => match failure {
-            Failure::Ledger(_) | Failure::NotLeading => info!(controller, %object, %failure, "not yet"),
+            Failure::Ledger(_) | Failure::NotLeading | Failure::Waiting(_) => {
+                info!(controller, %object, %failure, "not yet")
+            }
             Failure::Api { .. } | Failure::TimedOut(_) => warn!(controller, %object, %failure, "failed"),
             Failure::Panicked(_) => error!(controller, %object, %failure, "failed"),
         },

@@ -1,6 +1,7 @@
 //! What a failure means to a controller: its class decides about trying again, its reason is what people see.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::api::Reason;
 use crate::error::{Error, Meaning, Missing};
@@ -57,6 +58,8 @@ pub enum Failure {
     TimedOut(&'static str),
     /// This process may not write any more: another one leads.
     NotLeading,
+    /// Not a failure, but not the end either: the object's deletion waits, and is looked at again after this long.
+    Waiting(Duration),
     /// The code panicked, with this message.
     Panicked(String),
 }
@@ -73,6 +76,7 @@ impl Failure {
             Self::Ledger(error) => place(error.meaning()).1,
             Self::Api { .. } | Self::TimedOut(_) => Reason::ApiUnavailable,
             Self::NotLeading => Reason::Progressing,
+            Self::Waiting(_) => Reason::Deleting,
             Self::Panicked(_) => Reason::Internal,
         }
     }
@@ -87,6 +91,7 @@ impl fmt::Display for Failure {
                 write!(f, "cannot {operation}: the API server did not answer in time")
             }
             Self::NotLeading => f.write_str("another replica leads"),
+            Self::Waiting(pause) => write!(f, "waiting {pause:?}"),
             Self::Panicked(message) => write!(f, "panic: {message}"),
         }
     }
@@ -97,7 +102,7 @@ impl std::error::Error for Failure {
         match self {
             Self::Ledger(error) => Some(error),
             Self::Api { source, .. } => Some(source),
-            Self::TimedOut(_) | Self::NotLeading | Self::Panicked(_) => None,
+            Self::TimedOut(_) | Self::NotLeading | Self::Waiting(_) | Self::Panicked(_) => None,
         }
     }
 }

@@ -18,6 +18,7 @@ pub mod queue;
 mod route;
 pub mod shutdown;
 pub mod status;
+mod tag;
 pub mod views;
 pub mod watch;
 

@@ -84,8 +84,10 @@ pub(super) fn followed_absent(message: &str) -> Decision {
 
 /// Row 7.
 pub(super) fn soaking(version: Version, followed: &str, until: Timestamp) -> Decision {
-    let message =
-        format!("version {version} of '{followed}' soaks until {}; then the tag is moved", time::format(until));
+    let message = format!(
+        "version {version} of '{followed}' soaks until {}; then the tag is moved",
+        time::format(until)
+    );
     Decision {
         plan: Plan::Nothing,
         summary: Summary::waiting(Reason::Soaking, message),
