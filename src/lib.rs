@@ -9,6 +9,8 @@
 //! model <- api <- controller
 //! ```
 
+#[cfg(feature = "aws")]
+pub mod aws;
 pub mod clock;
 pub mod connect;
 pub mod environment;
