@@ -16,11 +16,15 @@ use crate::model::{
     TagState, TagView, Version, VersionRecord,
 };
 
+#[cfg(feature = "ledger-dynamo")]
+mod dynamo;
 mod file;
 mod layout;
 mod memory;
 mod objects;
 
+#[cfg(feature = "ledger-dynamo")]
+pub use dynamo::DynamoLedger;
 pub use layout::ObjectLedger;
 pub use memory::MemoryObjects;
 pub use objects::{Children, ConditionalObjects, Entry, Object, Precondition, Put, Revision};
@@ -183,13 +187,14 @@ pub trait Ledger: Send + Sync + Debug {
 ///
 /// # Errors
 /// `Invalid` when this build has no such backend, or its settings are broken.
-#[expect(clippy::unused_async, reason = "loading AWS settings waits")]
 pub async fn open(uri: &LedgerUri, connect: &Connect) -> Result<Arc<dyn Ledger>> {
     match uri {
         LedgerUri::File(location) => {
             let objects = file::FileObjects::new(location);
             Ok(Arc::new(ObjectLedger::new(uri.clone(), objects, connect.clone())))
         }
+        #[cfg(feature = "ledger-dynamo")]
+        LedgerUri::Dynamo(location) => Ok(Arc::new(DynamoLedger::open(location, connect).await?)),
         other => Err(Error::invalid(format!("this build has no {}:// ledger", other.scheme()))),
     }
 }

@@ -51,8 +51,8 @@ pub(super) fn text(value: impl Into<String>) -> AttributeValue {
     AttributeValue::S(value.into())
 }
 
-pub(super) fn number(value: impl ToString) -> AttributeValue {
-    AttributeValue::N(value.to_string())
+pub(super) fn number(value: impl std::fmt::Display) -> AttributeValue {
+    AttributeValue::N(format!("{value}"))
 }
 
 /// Whether a table could hold rows of this package at all. Asking for others would be refused by the service, or would
@@ -95,9 +95,33 @@ pub(super) fn history_range(tag: &TagName, seq: u64) -> String {
     format!("{escaped}#{seq:012}")
 }
 
+/// The key of an event.
+pub(super) fn event_key(package: &PackageName, tag: &TagName, seq: u64) -> Item {
+    HashMap::from([
+        (attribute::PACKAGE.to_owned(), text(history_partition(package))),
+        (attribute::TAG.to_owned(), text(history_range(tag, seq))),
+    ])
+}
+
+/// Whether events of this tag fit under a key. The longest names of 2015 leave no room.
+pub(super) fn can_have_history(package: &PackageName, tag: &TagName) -> bool {
+    history_partition(package).len() <= HASH_KEY_MAX && history_range(tag, 1).len() <= RANGE_KEY_MAX
+}
+
 /// The first and last range key that an event of this tag can have.
 pub(super) fn history_bounds(tag: &TagName) -> (String, String) {
     (history_range(tag, 1), history_range(tag, 999_999_999_999))
+}
+
+/// A row as messages name it. `key` is the row or its key.
+pub(super) fn row_name(table: &str, key: &Item) -> String {
+    let shown = |name: &str| match key.get(name) {
+        Some(AttributeValue::S(text)) => text.escape_debug().to_string(),
+        Some(AttributeValue::N(number)) => number.clone(),
+        _ => "?".to_owned(),
+    };
+    let range = if key.contains_key(attribute::TAG) { attribute::TAG } else { attribute::VERSION };
+    format!("table '{table}', row '{}' / '{}'", shown(attribute::PACKAGE), shown(range))
 }
 
 /// The row of a new version.
@@ -138,14 +162,7 @@ struct Row<'a> {
 
 impl<'a> Row<'a> {
     fn new(table: &str, item: &'a Item) -> Self {
-        let shown = |name: &str| match item.get(name) {
-            Some(AttributeValue::S(text)) => text.escape_debug().to_string(),
-            Some(AttributeValue::N(number)) => number.clone(),
-            _ => "?".to_owned(),
-        };
-        let range = if item.contains_key(attribute::TAG) { attribute::TAG } else { attribute::VERSION };
-        let key = format!("table '{table}', row '{}' / '{}'", shown(attribute::PACKAGE), shown(range));
-        Self { item, key }
+        Self { item, key: row_name(table, item) }
     }
 
     fn corrupt(&self, why: impl Into<String>) -> Error {
@@ -205,9 +222,10 @@ pub(super) fn add_id(item: &Item) -> Option<&str> {
 /// `Corrupt`.
 pub(super) fn decode_version(table: &str, item: &Item) -> Result<VersionRecord> {
     let row = Row::new(table, item);
-    let sha256: Sha256 = row.text(attribute::SHA)?.parse().map_err(|_| {
-        row.corrupt(format!("'{}' is not a sha256 of 64 hexadecimal digits", attribute::SHA))
-    })?;
+    let sha256: Sha256 = row
+        .text(attribute::SHA)?
+        .parse()
+        .map_err(|_| row.corrupt(format!("'{}' is not a sha256 of 64 hexadecimal digits", attribute::SHA)))?;
     let removal: Option<Removal> = match row.optional_text(attribute::REMOVAL)? {
         None => None,
         Some(json) => {
@@ -303,11 +321,9 @@ pub(super) fn decode_tag(table: &str, item: &Item) -> Result<TagRow> {
 
 /// The row of an event in the history.
 pub(super) fn encode_event(package: &PackageName, tag: &TagName, event: &Event) -> Item {
-    HashMap::from([
-        (attribute::PACKAGE.to_owned(), text(history_partition(package))),
-        (attribute::TAG.to_owned(), text(history_range(tag, event.seq))),
-        (attribute::EVENT.to_owned(), text(event.canonical())),
-    ])
+    let mut item = event_key(package, tag, event.seq);
+    item.insert(attribute::EVENT.to_owned(), text(event.canonical()));
+    item
 }
 
 /// The event in a row of the history.
