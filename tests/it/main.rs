@@ -1,5 +1,6 @@
-//! The integration tests: one binary, linked once, one module per area.
+//! Integration tests: one binary, linked once, a module per area. They run against the real servers of the test bed.
 
 #![expect(clippy::panic, reason = "a helper that fails ends its test, which is what it is for")]
 
+mod ledgers;
 mod support;
