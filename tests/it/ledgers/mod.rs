@@ -39,6 +39,7 @@ macro_rules! conformance {
     ($($cases:tt)*) => {
         on_target!(memory, Memory, $($cases)*);
         on_target!(file, File, $($cases)*);
+        on_target!(dynamo, Dynamo, $($cases)*);
     };
 }
 
