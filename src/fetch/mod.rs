@@ -4,15 +4,25 @@
 //! directory; the final name is absent, or the old file, or the verified new one, whatever happens. Not responsible for
 //! resolving a spec (the ledger's part), nor for what a caller says about it.
 
+mod pipeline;
+mod place;
 mod target;
+mod temporary;
+mod transfer;
 
+use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
-use crate::error::{Error, Result};
-use crate::model::{PinnedSpec, Sha256, VersionRecord};
+use self::pipeline::Pipeline;
+use self::place::Place;
+use self::temporary::Temporary;
+use self::transfer::Transfer;
+use crate::error::{Error, Meaning, Result, io_reason};
+use crate::model::{PinnedSpec, Sha256, VersionRecord, safe_mode};
 use crate::store::{Progress, Store};
 
 pub use target::Target;
@@ -109,16 +119,76 @@ pub async fn fetch(
 /// # Cancellation
 /// Dropping the future removes the temporary file. A process that is killed leaves one behind, which the next fetch into
 /// the same directory removes.
-#[expect(clippy::unused_async, reason = "the interface comes first")]
 pub async fn fetch_with(
-    _store: &dyn Store,
+    store: &dyn Store,
     artifact: &Artifact,
     target: &Target,
-    _patience: Patience,
-    _progress: Progress<'_>,
+    patience: Patience,
+    progress: Progress<'_>,
 ) -> Result<Fetched> {
-    target.path_for(artifact)?;
-    Err(Error::invalid("this build cannot fetch"))
+    let mode = safe_mode(artifact.mode.unwrap_or(0));
+    let destination = target.destination(artifact)?;
+    let path = destination.path();
+    let place = Arc::new(blocking(move || Place::open(destination)).await?);
+    if let Some(size) = keep(&place, artifact, mode).await? {
+        return Ok(Fetched { path, size, sha256: artifact.sha256, already_there: true });
+    }
+
+    let sweeping = Arc::clone(&place);
+    let recorded = artifact.size.unwrap_or(0);
+    blocking(move || {
+        temporary::sweep(&sweeping);
+        sweeping.check_space(recorded)
+    })
+    .await?;
+    let mut transfer = Transfer::open(store, artifact, patience).await?;
+    let size = transfer.size();
+    let making = Arc::clone(&place);
+    let (temporary, file) = blocking(move || {
+        making.check_space(size)?;
+        Temporary::create(&making).map_err(|error| making.write_failure(size, error))
+    })
+    .await?;
+
+    let pipeline = Pipeline::start(file);
+    while let Some(bytes) = transfer.next().await? {
+        let arrived = bytes.len() as u64;
+        if pipeline.push(bytes).await.is_err() {
+            break;
+        }
+        progress(arrived);
+    }
+    let outcome = match pipeline.finish().await {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            // First of all, so that the free space in the message is what somebody who looks there finds.
+            drop(temporary);
+            return Err(place.write_failure(size, error));
+        }
+    };
+    let verified = outcome.verify(artifact)?;
+    // `temporary` stays here, so that it goes also when this future is dropped meanwhile.
+    let name = temporary.name().to_owned();
+    let installing = Arc::clone(&place);
+    blocking(move || installing.install(&name, &verified, mode)).await?;
+    Ok(Fetched { path, size, sha256: artifact.sha256, already_there: false })
+}
+
+/// The size of the file at the destination, if it is the one that is asked for and can stay.
+async fn keep(place: &Arc<Place>, artifact: &Artifact, mode: u32) -> Result<Option<u64>> {
+    let (looking, size) = (Arc::clone(place), artifact.size);
+    let Some((file, size)) = blocking(move || looking.open_candidate(size, mode)).await? else {
+        return Ok(None);
+    };
+    // A file that cannot be read is replaced like one with other bytes.
+    let same = pipeline::hash_file(file).await.is_ok_and(|found| found == artifact.sha256);
+    Ok(same.then_some(size))
+}
+
+/// Runs blocking file operations beside the executor.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let ended = tokio::task::spawn_blocking(work).await;
+    ended.map_err(|error| Error::new(Meaning::Other, "use the file system").with_source(error))?
 }
 
 /// Copies a blob to `writer`, and returns its size in bytes. Nothing can be taken back from a stream: a reader that must
@@ -126,12 +196,27 @@ pub async fn fetch_with(
 ///
 /// # Errors
 /// As [`fetch`]; `Corrupt` comes after the last byte. A failing `writer` is `Local`, with its `std::io::Error` as source.
-#[expect(clippy::unused_async, reason = "the interface comes first")]
 pub async fn copy(
-    _store: &dyn Store,
-    _artifact: &Artifact,
-    _writer: impl AsyncWrite + Unpin,
-    _progress: Progress<'_>,
+    store: &dyn Store,
+    artifact: &Artifact,
+    mut writer: impl AsyncWrite + Unpin,
+    progress: Progress<'_>,
 ) -> Result<u64> {
-    Err(Error::invalid("this build cannot copy"))
+    let mut transfer = Transfer::open(store, artifact, Patience::default()).await?;
+    let pipeline = Pipeline::start(io::sink());
+    while let Some(bytes) = transfer.next().await? {
+        let arrived = bytes.len() as u64;
+        // Hashing into nowhere does not fail.
+        let _ = pipeline.push(bytes.clone()).await;
+        writer.write_all(&bytes).await.map_err(output_failure)?;
+        progress(arrived);
+    }
+    writer.flush().await.map_err(output_failure)?;
+    pipeline.finish().await.map_err(output_failure)?.verify(artifact)?;
+    Ok(transfer.size())
+}
+
+fn output_failure(error: io::Error) -> Error {
+    let why = format!("cannot write the output: {}", io_reason(&error));
+    Error::new(Meaning::Local { why }, "write the output").with_source(error)
 }
