@@ -106,3 +106,72 @@ impl Target {
         Ok(Destination { directory, name: basename.into() })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Sha256;
+
+    fn artifact(basename: Option<&str>) -> Artifact {
+        Artifact {
+            label: "frontend-server@23".to_owned(),
+            sha256: Sha256::of(b"x"),
+            size: Some(1),
+            basename: basename.map(str::to_owned),
+            mode: None,
+        }
+    }
+
+    fn path(target: &str, is_directory: bool, basename: Option<&str>) -> Result<PathBuf> {
+        Target::parse(Path::new(target), is_directory)?.path_for(&artifact(basename))
+    }
+
+    #[test]
+    fn directories_and_files() {
+        for (target, is_directory, expected) in [
+            ("/artifacts", true, "/artifacts/app.jar"),
+            ("/artifacts/", true, "/artifacts/app.jar"),
+            ("/artifacts/", false, "/artifacts/app.jar"),
+            ("/artifacts", false, "/artifacts"),
+            ("/artifacts/my.jar", false, "/artifacts/my.jar"),
+            ("my.jar", false, "my.jar"),
+            ("./my.jar", false, "my.jar"),
+            (".", true, "app.jar"),
+            ("..", true, "../app.jar"),
+            ("../my.jar", false, "../my.jar"),
+            ("/", true, "/app.jar"),
+            ("/a/../b.jar", false, "/a/../b.jar"),
+            ("/a//b.jar", false, "/a/b.jar"),
+        ] {
+            let found = path(target, is_directory, Some("app.jar")).expect(target);
+            assert_eq!(found, Path::new(expected), "{target}");
+        }
+    }
+
+    #[test]
+    fn what_names_nothing_is_refused() {
+        for target in ["", ".", "..", "/a/..", "/a/.", "a\0b"] {
+            let error = path(target, false, Some("app.jar")).expect_err(target);
+            assert!(matches!(error.meaning(), Meaning::Invalid { .. }), "{target:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_hostile_recorded_name_is_corrupt_unless_the_file_is_named() {
+        let long = "x".repeat(300);
+        for hostile in ["../../x", "/etc/x", "a/b", "", ".", "..", "a\nb", "a\0b", long.as_str()] {
+            let error = path("/artifacts/", true, Some(hostile)).expect_err(hostile);
+            assert!(matches!(error.meaning(), Meaning::Corrupt { .. }), "{hostile:?}: {error}");
+            assert!(!error.to_string().contains('\n'), "{error:?}");
+            let named = path("/artifacts/app.jar", false, Some(hostile)).expect(hostile);
+            assert_eq!(named, Path::new("/artifacts/app.jar"));
+        }
+    }
+
+    #[test]
+    fn a_directory_needs_a_recorded_name() {
+        let error = path("/artifacts/", true, None).expect_err("there is no name");
+        assert_eq!(error.to_string(), "no file name is known for 'frontend-server@23'");
+        assert_eq!(error.hint(), Some("name the file, such as '/artifacts/app.jar'"));
+    }
+}
