@@ -17,4 +17,5 @@ pub mod exit;
 pub mod fetch;
 pub mod ledger;
 pub mod model;
+pub mod retry;
 pub mod store;
