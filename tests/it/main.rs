@@ -1,3 +1,5 @@
-//! The integration tests: one binary, so that it is linked once.
+//! Integration tests: one binary, a module per area. They run against the real servers of the test bed.
 
 mod fetch;
+mod ledgers;
+mod support;
