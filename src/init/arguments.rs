@@ -15,7 +15,7 @@ pub(super) enum Command {
     /// Print the version.
     Version,
     /// Fetch.
-    Fetch(Arguments),
+    Fetch(Box<Arguments>),
 }
 
 /// The options and arguments of a fetch, as typed.
@@ -72,7 +72,7 @@ impl Arguments {
                 _ => return Err(argument.unexpected()),
             }
         }
-        Ok(Command::Fetch(read))
+        Ok(Command::Fetch(Box::new(read)))
     }
 }
 

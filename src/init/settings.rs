@@ -132,7 +132,8 @@ fn pinned(pin: Option<&str>, file: Option<&Path>, to: Option<&Path>) -> Result<O
 }
 
 fn duration(what: &str, text: &str) -> Result<Duration> {
-    let broken = || Error::invalid(format!("{what} '{}' is not a time such as '90s' or '10m'", text.escape_debug()));
+    let broken =
+        || Error::invalid(format!("{what} '{}' is not a time such as '90s' or '10m'", text.escape_debug()));
     let signed: jiff::SignedDuration = text.parse().map_err(|_| broken())?;
     match Duration::try_from(signed) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
@@ -249,7 +250,11 @@ mod tests {
             (spec(), &[STORE, LEDGER, to, ("SACKER_INSTANCE_METADATA", "yes")], "'true' or 'false'"),
             (specs(&[]), &[STORE, to, ("SACKER_PIN", "$(UNSET)")], "'$(UNSET)' is not a pinned spec"),
             (specs(&[]), &[STORE, to, ("SACKER_PIN", "x"), ("SACKER_PIN_FILE", "y")], "give only one"),
-            (specs(&[]), &[STORE, ("SACKER_PIN_FILE", "/etc/live")], "no destination is given for '/etc/live'"),
+            (
+                specs(&[]),
+                &[STORE, ("SACKER_PIN_FILE", "/etc/live")],
+                "no destination is given for '/etc/live'",
+            ),
         ] {
             let found = refusal(&arguments, pairs);
             assert!(found.contains(message), "{found}");

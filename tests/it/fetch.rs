@@ -169,6 +169,7 @@ async fn an_absent_blob_is_not_found() {
     let (directory, path) = with_old_file();
     let error = get(&store, &artifact(&blob), directory.path()).await.expect_err("no blob");
     assert_eq!(Exit::from(&error), Exit::NotFound, "{error}");
+    assert!(error.to_string().contains("frontend-server@23 from file:///faulty"), "{error}");
     assert_eq!(fs::read_to_string(path).expect("the file"), "old");
 }
 
