@@ -9,8 +9,12 @@
 //! model <- api <- controller
 //! ```
 
+#[cfg(feature = "aws")]
+pub mod aws;
 pub mod clock;
 pub mod connect;
+#[cfg(feature = "operator")]
+pub mod controller;
 pub mod environment;
 pub mod error;
 pub mod exit;

@@ -1,0 +1,3 @@
+//! The operator: watches, controllers and what they share.
+
+pub mod lease;
