@@ -87,10 +87,11 @@ pub(super) async fn run(
 
 /// Every operation gets at most half of the whole time, so that the reason why one hangs is told, and not only that the
 /// time is over.
-fn connect(settings: &Settings, _environment: &Environment) -> Connect {
+fn connect(settings: &Settings, environment: &Environment) -> Connect {
     Connect {
         deadline: Connect::DEFAULT_DEADLINE.min(settings.timeout / 2),
         instance_metadata: settings.instance_metadata,
+        environment: environment.clone(),
         ..Connect::default()
     }
 }

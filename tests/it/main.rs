@@ -3,5 +3,6 @@
 #![expect(clippy::panic, reason = "a helper that fails ends its test, which is what it is for")]
 
 mod fetch;
+mod init;
 mod ledgers;
 mod support;
