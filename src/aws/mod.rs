@@ -3,6 +3,8 @@
 //! Reads AWS settings from [`Connect::environment`], so that a test or a cluster can give its own. Not responsible for
 //! what the clients are used for; how their errors are read stands in [`error`].
 
+#[cfg(any(feature = "ledger-s3", feature = "store-s3"))]
+pub(crate) mod bucket;
 mod credentials;
 pub mod error;
 mod http;
@@ -23,6 +25,10 @@ use crate::error::{Error, Result};
 
 pub use credentials::Session;
 pub use error::{Call, status_and_code};
+
+/// The region that a bucket is created in when its location is left out, and the only one where it must be.
+#[cfg(any(feature = "ledger-s3", feature = "store-s3"))]
+const REGION_WITHOUT_CONSTRAINT: &str = "us-east-1";
 
 /// Servers on the same machine or in the same cluster need no region, but a signature does.
 const REGION_OF_CUSTOM_ENDPOINTS: &str = "us-east-1";
