@@ -18,7 +18,11 @@ pub mod controller;
 pub mod environment;
 pub mod error;
 pub mod exit;
+pub mod fetch;
+#[cfg(feature = "init")]
+pub mod init;
 pub mod ledger;
 pub mod model;
 pub mod retry;
 pub mod store;
+pub mod telemetry;

@@ -2,5 +2,7 @@
 
 #![expect(clippy::panic, reason = "a helper that fails ends its test, which is what it is for")]
 
+mod fetch;
+mod init;
 mod ledgers;
 mod support;
