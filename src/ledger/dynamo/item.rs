@@ -343,3 +343,240 @@ fn decode_event_attribute(row: &Row<'_>) -> Result<Event> {
     let broken = |error| row.corrupt(format!("'{}' cannot be read: {error}", attribute::EVENT));
     serde_json::from_str(row.text(attribute::EVENT)?).map_err(broken)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Meaning;
+    use crate::model::{Actor, Change, Current, EventSource, Next, TagChange, next_event};
+
+    fn row(pairs: &[(&str, AttributeValue)]) -> Item {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
+    }
+
+    /// As the 2015 client writes it.
+    fn old_version() -> Item {
+        row(&[
+            ("package_name", text("frontend")),
+            ("version", number(7)),
+            ("basename", text("app.jar")),
+            ("sha", text("ab".repeat(32))),
+            ("mode", number(33188)),
+            ("metadata", text("null")),
+        ])
+    }
+
+    fn with(mut item: Item, name: &str, value: Option<AttributeValue>) -> Item {
+        match value {
+            Some(value) => item.insert(name.to_owned(), value),
+            None => item.remove(name),
+        };
+        item
+    }
+
+    fn new() -> NewVersion {
+        NewVersion {
+            sha256: Sha256::of(b"content"),
+            size: 7,
+            basename: "app.jar".into(),
+            mode: 0o100_644,
+            metadata: BTreeMap::from([("commit".into(), "abc".into())]),
+            added_by: "ci".into(),
+            if_latest: None,
+            add_id: "the-id".into(),
+        }
+    }
+
+    fn package() -> PackageName {
+        PackageName::existing("frontend")
+    }
+
+    fn version(number: i64) -> Version {
+        Version::new(number).expect("positive")
+    }
+
+    fn event(to: i64, by: &str) -> Event {
+        let actor = Actor { by: by.into(), reason: Some("why".into()), source: EventSource::Cli };
+        let change = TagChange::new(Change::Move { to: version(to), hold: None }, actor);
+        match next_event(&Current::default(), &change, Timestamp::UNIX_EPOCH).expect("allowed") {
+            Next::Commit(event) => *event,
+            Next::Unchanged => panic!("a first move is a change"),
+        }
+    }
+
+    fn why(error: &Error) -> String {
+        match error.meaning() {
+            Meaning::Corrupt { why } => why.clone(),
+            other => panic!("not corrupt: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_we_write_is_what_the_2015_client_reads() {
+        let at: Timestamp = "2026-11-21T10:00:00.123456Z".parse().expect("a time");
+        let item = encode_version(&package(), version(7), &new(), at).expect("encode");
+        let expected = row(&[
+            ("package_name", text("frontend")),
+            ("version", number(7)),
+            ("basename", text("app.jar")),
+            ("sha", text(Sha256::of(b"content").to_string())),
+            ("mode", number(33188)),
+            ("metadata", text(r#"{"commit":"abc"}"#)),
+            ("size", number(7)),
+            ("added_at", text("2026-11-21T10:00:00.123Z")),
+            ("added_by", text("ci")),
+            ("add_id", text("the-id")),
+        ]);
+        assert_eq!(item, expected);
+        let record = decode_version("t", &item).expect("decode");
+        assert_eq!((record.size, record.add_id.as_deref()), (Some(7), Some("the-id")));
+        assert_eq!(record.metadata, new().metadata);
+        assert_eq!(add_id(&item), Some("the-id"));
+
+        let none = NewVersion { metadata: BTreeMap::new(), ..new() };
+        let item = encode_version(&package(), version(7), &none, at).expect("encode");
+        assert_eq!(item["metadata"], text("{}"));
+    }
+
+    #[test]
+    fn what_the_2015_client_wrote_is_read() {
+        let record = decode_version("t", &old_version()).expect("decode");
+        assert_eq!(record.package, package());
+        assert_eq!(record.version, version(7));
+        assert_eq!(record.mode, 0o100_644);
+        assert_eq!(record.metadata, BTreeMap::new());
+        assert!(!record.is_removed());
+        assert_eq!((record.size, record.added_at, record.added_by, record.add_id), (None, None, None, None));
+    }
+
+    #[test]
+    fn metadata_of_any_kind_is_read() {
+        let read = |value: Option<AttributeValue>| {
+            decode_version("t", &with(old_version(), "metadata", value)).map(|record| record.metadata)
+        };
+        for none in
+            [None, Some(text("null")), Some(text("")), Some(text("{}")), Some(AttributeValue::Null(true))]
+        {
+            assert_eq!(read(none).expect("read"), BTreeMap::new());
+        }
+        let mixed = r#"{"a": "x", "b": 1, "c": null, "d": [1, "y"], "e": true, "f": {"g": 2}}"#;
+        let pairs =
+            [("a", "x"), ("b", "1"), ("c", "null"), ("d", r#"[1,"y"]"#), ("e", "true"), ("f", r#"{"g":2}"#)];
+        let expected: BTreeMap<_, _> =
+            pairs.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        assert_eq!(read(Some(text(mixed))).expect("read"), expected);
+        for (broken, reason) in
+            [("[1]", "not a JSON object"), ("{", "not JSON"), ("\"x\"", "not a JSON object")]
+        {
+            let error = read(Some(text(broken))).expect_err(broken);
+            assert!(why(&error).contains(reason), "{error}");
+        }
+        why(&read(Some(number(1))).expect_err("a number"));
+    }
+
+    #[test]
+    fn a_row_that_cannot_be_right_is_corrupt_under_its_key() {
+        for (name, value, reason) in [
+            ("sha", None, "it has no 'sha'"),
+            ("sha", Some(text("ab")), "'sha' is not a sha256"),
+            ("sha", Some(number(1)), "'sha' is not text"),
+            ("basename", None, "it has no 'basename'"),
+            ("mode", None, "it has no 'mode'"),
+            ("mode", Some(number(-1)), "'mode' is not a number in its range"),
+            ("mode", Some(AttributeValue::Bool(true)), "'mode' is not a number"),
+            ("size", Some(number("1.5")), "'size' is not a number in its range"),
+            ("added_at", Some(text("yesterday")), "'added_at' is not an RFC 3339 time"),
+            ("removal", Some(text("{}")), "'removal' cannot be read"),
+        ] {
+            let error = decode_version("t", &with(old_version(), name, value)).expect_err(reason);
+            assert!(why(&error).contains(reason), "{error}");
+            assert_eq!(error.key(), Some("table 't', row 'frontend' / '7'"));
+        }
+        for key in ["0", "-1", "1.5", "99999999999999999999"] {
+            let item = with(old_version(), "version", Some(number(key)));
+            why(&decode_version("t", &item).expect_err(key));
+            why(&decode_version_key("t", &item).expect_err(key));
+        }
+    }
+
+    #[test]
+    fn a_tombstone_is_a_removed_version() {
+        let removal = r#"{"at":"2026-11-21T10:00:00.000Z","by":"alice","reason":"leak"}"#;
+        let item = with(old_version(), "sha", Some(text("0".repeat(64))));
+        assert!(decode_version("t", &item).expect("zeros alone are enough").is_removed());
+        let record = decode_version("t", &with(item, "removal", Some(text(removal)))).expect("decode");
+        assert_eq!(record.removal.map(|removal| removal.by).as_deref(), Some("alice"));
+    }
+
+    #[test]
+    fn metadata_beyond_an_item_is_refused() {
+        let big = NewVersion { metadata: BTreeMap::from([("a".into(), "x".repeat(METADATA_MAX))]), ..new() };
+        let error = encode_version(&package(), version(1), &big, Timestamp::UNIX_EPOCH).expect_err("too big");
+        assert!(matches!(error.meaning(), Meaning::Invalid { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_tag_row_carries_its_event() {
+        let (tag, event) = (TagName::existing("live"), event(3, "alice"));
+        let item = encode_tag(&package(), &tag, version(3), &event);
+        assert_eq!(item["version"], number(3));
+        assert_eq!(item["seq"], number(1));
+        let read = decode_tag("t", &item).expect("decode");
+        assert_eq!(read.state, TagState { tag, version: Some(version(3)), event: Some(event) });
+        let moved = with(item, "version", Some(number(4)));
+        assert!(why(&decode_tag("t", &moved).expect_err("edited")).contains("its event moved to"));
+    }
+
+    #[test]
+    fn a_tag_row_of_2015_has_no_event() {
+        for (raw, expected) in [
+            (Some(number(3)), Some(version(3))),
+            (Some(text("3")), Some(version(3))),
+            (Some(text("latest")), None),
+            (Some(number(0)), None),
+            (None, None),
+        ] {
+            let item = row(&[("package_name", text("frontend")), ("tag", text("42"))]);
+            let item = with(item, "version", raw.clone());
+            let read = decode_tag("t", &item).expect("decode");
+            assert_eq!((read.state.version, read.state.event), (expected, None));
+            assert_eq!(read.raw_version, raw, "the type is kept for the condition");
+        }
+    }
+
+    #[test]
+    fn events_are_found_under_their_number() {
+        let (tag, event) = (TagName::existing("live"), event(3, "alice"));
+        let item = encode_event(&package(), &tag, &event);
+        assert_eq!(item["package_name"], text("sacker:history:frontend"));
+        assert_eq!(item["tag"], text("live#000000000001"));
+        assert_eq!(decode_event("t", &item).expect("decode"), event);
+        let elsewhere = with(item, "tag", Some(text("live#000000000002")));
+        assert!(why(&decode_event("t", &elsewhere).expect_err("moved")).contains("number 1"));
+    }
+
+    #[test]
+    fn no_history_lies_between_the_rows_of_another() {
+        let names = ["live", "live#", "live#000000000001", "live%23", "live-eu", "liv", "live%", "live$"];
+        for name in names {
+            let (first, last) = history_bounds(&TagName::existing(name));
+            for other in names.into_iter().filter(|other| *other != name) {
+                for seq in [1, 42, 999_999_999_999] {
+                    let range = history_range(&TagName::existing(other), seq);
+                    assert!(range < first || range > last, "'{other}' in '{name}'");
+                }
+            }
+        }
+        assert_eq!(history_range(&TagName::existing("live"), 7), "live#000000000007");
+    }
+
+    #[test]
+    fn rows_of_our_own_are_no_packages() {
+        for name in ["", "sacker:history:frontend", &"x".repeat(2049)] {
+            assert!(!can_be_package(&PackageName::existing(name)), "{name}");
+        }
+        assert!(can_be_package(&PackageName::existing("a/versions/b")));
+        assert!(!can_have_history(&package(), &TagName::existing("x".repeat(1012))));
+        assert!(can_have_history(&package(), &TagName::existing("x".repeat(1011))));
+    }
+}

@@ -266,3 +266,61 @@ fn unsettled(error: Error, commit: &Commit<'_>) -> Error {
         .with_source(error)
         .with_unsettled(&commit.event.id)
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::model::adopt_legacy;
+
+    fn reason(code: &str, item: Option<Item>) -> CancellationReason {
+        CancellationReason::builder().code(code).set_item(item).message("why").build()
+    }
+
+    #[test]
+    fn reasons_are_read_by_their_place() {
+        let (package, tag) = (PackageName::existing("frontend"), TagName::existing("live"));
+        let event = |id: &str| adopt_legacy(None, Version::new(1), Timestamp::UNIX_EPOCH, id.to_owned());
+        let (own, other) = (event("own"), event("other"));
+        let archived = |event: &Event| Some(item::encode_event(&package, &tag, event));
+        let commit = |target| Commit {
+            package: &package,
+            tag: &tag,
+            target,
+            seen: &Seen::Absent,
+            event: &own,
+            token: "token",
+        };
+        let version_row = Some(item::version_key(&package, Version::FIRST));
+        let (ok, failed, busy) = ("None", "ConditionalCheckFailed", "TransactionConflict");
+        let settled = Reading::Settled;
+        for (reasons, expected) in [
+            ([(ok, None), (ok, None), (failed, archived(&own))], settled(Verdict::Committed)),
+            ([(failed, None), (failed, None), (failed, archived(&own))], settled(Verdict::Committed)),
+            ([(ok, None), (failed, None), (failed, archived(&other))], settled(Verdict::Raced)),
+            ([(ok, None), (ok, None), (failed, None)], settled(Verdict::Raced)),
+            ([(failed, None), (failed, None), (ok, None)], settled(Verdict::Raced)),
+            ([(failed, None), (ok, None), (ok, None)], settled(Verdict::NoTarget)),
+            ([(failed, version_row), (ok, None), (ok, None)], settled(Verdict::RemovedTarget)),
+            ([(busy, None), (ok, None), (ok, None)], Reading::Busy),
+            ([(ok, None), ("ThrottlingError", None), (ok, None)], Reading::Busy),
+            ([(ok, None), (ok, None), ("ProvisionedThroughputExceeded", None)], Reading::Busy),
+            ([(ok, None), (busy, None), (failed, archived(&other))], settled(Verdict::Raced)),
+            (
+                [(ok, None), ("ValidationError", None), (ok, None)],
+                Reading::Broken("ValidationError: why".into()),
+            ),
+        ] {
+            let shown = format!("{reasons:?}");
+            let reasons: Vec<_> = reasons.into_iter().map(|(code, item)| reason(code, item)).collect();
+            assert_eq!(read_reasons(&reasons, &commit(Some(Version::FIRST))), expected, "{shown}");
+        }
+        // Without a version to check, the row comes first.
+        let reasons = [reason(failed, None), reason(ok, None)];
+        assert_eq!(read_reasons(&reasons, &commit(None)), settled(Verdict::Raced));
+        let reasons = [reason(ok, None), reason(failed, archived(&own))];
+        assert_eq!(read_reasons(&reasons, &commit(None)), settled(Verdict::Committed));
+        assert_eq!(read_reasons(&[], &commit(None)), Reading::Busy);
+    }
+}
