@@ -9,7 +9,11 @@
 //! model <- api <- controller
 //! ```
 
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod clock;
+#[cfg(feature = "cli")]
+pub mod config;
 pub mod connect;
 pub mod environment;
 pub mod error;
