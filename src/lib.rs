@@ -20,4 +20,5 @@ pub mod error;
 pub mod exit;
 pub mod ledger;
 pub mod model;
+pub mod retry;
 pub mod store;

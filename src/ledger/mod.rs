@@ -16,8 +16,13 @@ use crate::model::{
     TagState, TagView, Version, VersionRecord,
 };
 
+mod file;
+mod layout;
+mod memory;
 mod objects;
 
+pub use layout::ObjectLedger;
+pub use memory::MemoryObjects;
 pub use objects::{Children, ConditionalObjects, Entry, Object, Precondition, Put, Revision};
 
 /// What `init` sets up. Each setting names what a new ledger gets; an existing one is not changed without `upgrade`.
@@ -179,6 +184,12 @@ pub trait Ledger: Send + Sync + Debug {
 /// # Errors
 /// `Invalid` when this build has no such backend, or its settings are broken.
 #[expect(clippy::unused_async, reason = "loading AWS settings waits")]
-pub async fn open(uri: &LedgerUri, _connect: &Connect) -> Result<Arc<dyn Ledger>> {
-    Err(Error::invalid(format!("this build has no {}:// ledger", uri.scheme())))
+pub async fn open(uri: &LedgerUri, connect: &Connect) -> Result<Arc<dyn Ledger>> {
+    match uri {
+        LedgerUri::File(location) => {
+            let objects = file::FileObjects::new(location);
+            Ok(Arc::new(ObjectLedger::new(uri.clone(), objects, connect.clone())))
+        }
+        other => Err(Error::invalid(format!("this build has no {}:// ledger", other.scheme()))),
+    }
 }

@@ -33,8 +33,8 @@ pub struct Object {
 pub struct Entry {
     /// The whole key.
     pub key: String,
-    /// The revision.
-    pub revision: Revision,
+    /// The revision, where a listing gives it without reading each object.
+    pub revision: Option<Revision>,
 }
 
 /// What a write expects to find.

@@ -15,7 +15,7 @@ use crate::error::Meaning;
 pub struct TagState {
     /// The tag.
     pub tag: TagName,
-    /// Where it points; nothing when it was removed.
+    /// Where it points; nothing when it was removed, or when a 2015 client wrote a word where a number belongs.
     pub version: Option<Version>,
     /// The event that put it there; nothing when a 2015 client wrote it since.
     pub event: Option<Event>,
@@ -307,22 +307,22 @@ pub fn next_event(current: &Current, change: &TagChange, at: Timestamp) -> Resul
     })))
 }
 
-/// The event that takes a 2015 client's write into the history: the pointer says `found`, the history ends with
-/// `last`. Owner and hold stay in force, since that client knows neither.
-pub fn adopt_legacy(last: Option<&Event>, found: Version, at: Timestamp, id: String) -> Event {
+/// The event that takes a 2015 client's write into the history, which ends with `last`: the pointer now says `found`,
+/// or is gone. Owner and hold stay in force, since that client knows neither.
+pub fn adopt_legacy(last: Option<&Event>, found: Option<Version>, at: Timestamp, id: String) -> Event {
     Event {
         at: super::time::to_milliseconds(at),
         by: "unknown (2015 client)".to_owned(),
         from: last.and_then(|event| event.to),
         hold: last.and_then(|event| event.hold.clone()),
         id,
-        kind: EventKind::Adopt,
+        kind: if found.is_some() { EventKind::Adopt } else { EventKind::Untag },
         owner: last.and_then(|event| event.owner.clone()),
         prev: last.map(Event::digest),
         reason: None,
         seq: last.map_or(1, |event| event.seq + 1),
         source: EventSource::Legacy,
-        to: Some(found),
+        to: found,
         extra: std::collections::BTreeMap::new(),
     }
 }

@@ -1,0 +1,68 @@
+//! Finding packages: a walk over the key tree, one listing per package and none per object.
+
+use std::collections::VecDeque;
+
+use futures::stream::{self, BoxStream, FuturesUnordered, StreamExt as _};
+
+use super::{ObjectLedger, READS, keys};
+use crate::error::Result;
+use crate::ledger::ConditionalObjects;
+use crate::model::PackageName;
+
+/// The walk so far.
+struct Walk<F> {
+    /// Prefixes still to be listed: empty, or ending in `/`.
+    queue: VecDeque<String>,
+    running: FuturesUnordered<F>,
+    found: VecDeque<PackageName>,
+}
+
+impl<O: ConditionalObjects> ObjectLedger<O> {
+    /// All packages. A prefix is a package if it has `versions/` below it; other names below it may be packages too,
+    /// since package names contain `/`.
+    pub(super) fn walk_packages(&self) -> BoxStream<'_, Result<PackageName>> {
+        let start = Walk {
+            queue: VecDeque::from([String::new()]),
+            running: FuturesUnordered::new(),
+            found: VecDeque::new(),
+        };
+        stream::try_unfold(start, move |mut walk| async move {
+            loop {
+                if let Some(package) = walk.found.pop_front() {
+                    return Ok(Some((package, walk)));
+                }
+                while walk.running.len() < READS
+                    && let Some(prefix) = walk.queue.pop_front()
+                {
+                    walk.running.push(self.children_of(prefix));
+                }
+                let Some(listed) = walk.running.next().await else { return Ok(None) };
+                let (prefix, names) = listed?;
+                if let Some(package) = prefix.strip_suffix('/')
+                    && names.iter().any(|name| name == "versions")
+                {
+                    walk.found.push_back(PackageName::existing(package));
+                }
+                let deeper = |name: &&String| {
+                    let own = prefix.is_empty() && *name == keys::OWN;
+                    !own && !keys::RESERVED.contains(&name.as_str())
+                };
+                walk.queue.extend(names.iter().filter(deeper).map(|name| format!("{prefix}{name}/")));
+            }
+        })
+        .boxed()
+    }
+
+    async fn children_of(&self, prefix: String) -> Result<(String, Vec<String>)> {
+        let mut names = Vec::new();
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.objects.children(&prefix, after.as_deref()).await?;
+            names.extend(page.directories);
+            match page.next {
+                Some(next) => after = Some(next),
+                None => return Ok((prefix, names)),
+            }
+        }
+    }
+}

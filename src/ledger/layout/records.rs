@@ -1,0 +1,169 @@
+//! The JSON of the object ledger, in and out. Reads everything the 2015 client wrote; writes what it can read.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+use crate::ledger::Object;
+use crate::model::{
+    Event, NewVersion, Numbering, PackageName, Removal, Sha256, TagName, TagState, Version, VersionRecord,
+    time,
+};
+
+/// A version object. The 2015 client writes and reads `sha`, `basename` and `mode`; the rest is ours.
+#[derive(Serialize, Deserialize)]
+struct VersionBody {
+    sha: Sha256,
+    basename: String,
+    #[serde(deserialize_with = "number_or_text")]
+    mode: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    size: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    metadata: Option<BTreeMap<String, Value>>,
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "time::option")]
+    added_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    added_by: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    add_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    removal: Option<Removal>,
+}
+
+fn number_or_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Either {
+        Number(u32),
+        Text(String),
+    }
+    match Either::deserialize(deserializer)? {
+        Either::Number(number) => Ok(number),
+        Either::Text(text) => text.parse().map_err(serde::de::Error::custom),
+    }
+}
+
+/// A value of old metadata as text: JSON strings as they are, anything else as its JSON.
+fn value_text(value: Value) -> String {
+    match value {
+        Value::String(text) => text,
+        other => other.to_string(),
+    }
+}
+
+pub(super) fn encode_version(new: &NewVersion, at: Timestamp) -> Bytes {
+    let metadata =
+        new.metadata.iter().map(|(key, value)| (key.clone(), Value::from(value.as_str()))).collect();
+    to_bytes(&VersionBody {
+        sha: new.sha256,
+        basename: new.basename.clone(),
+        mode: new.mode,
+        size: Some(new.size),
+        metadata: Some(metadata),
+        added_at: Some(time::to_milliseconds(at)),
+        added_by: Some(new.added_by.clone()),
+        add_id: Some(new.add_id.clone()),
+        removal: None,
+    })
+}
+
+pub(super) fn decode_version(
+    package: &PackageName,
+    version: Version,
+    key: &str,
+    object: &Object,
+) -> Result<VersionRecord> {
+    let body: VersionBody = parse(key, &object.bytes)?;
+    // Old records keep their metadata in the object's user metadata only.
+    let metadata = match body.metadata {
+        Some(metadata) => metadata.into_iter().map(|(key, value)| (key, value_text(value))).collect(),
+        None => object.metadata.clone(),
+    };
+    Ok(VersionRecord {
+        package: package.clone(),
+        version,
+        sha256: body.sha,
+        size: body.size,
+        basename: body.basename,
+        mode: body.mode,
+        metadata,
+        added_at: body.added_at,
+        added_by: body.added_by,
+        add_id: body.add_id,
+        removal: body.removal,
+    })
+}
+
+/// A pointer object. The 2015 client reads and writes `version` alone; a pointer without `event` is its work.
+#[derive(Serialize, Deserialize)]
+struct PointerBody {
+    version: Value,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    removed: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    event: Option<Event>,
+}
+
+/// The pointer after `event`. A removed tag says version 0, for which a 2015 reader answers "does not exist".
+pub(super) fn encode_pointer(event: &Event) -> Bytes {
+    to_bytes(&PointerBody {
+        version: Value::from(event.to.map_or(0, Version::get)),
+        removed: event.to.is_none(),
+        event: Some(event.clone()),
+    })
+}
+
+pub(super) fn decode_pointer(tag: &TagName, key: &str, bytes: &[u8]) -> Result<TagState> {
+    let body: PointerBody = parse(key, bytes)?;
+    // A number, digits as text (the old `tag` command), 0 for a removed tag, or a word that names no version.
+    let version = match &body.version {
+        Value::Number(number) => number.as_i64().and_then(Version::new),
+        Value::String(text) => text.parse().ok(),
+        _ => return Err(Error::corrupt(key, "its version is neither a number nor text")),
+    };
+    if let Some(event) = &body.event
+        && event.to != version
+    {
+        return Err(Error::corrupt(key, "its version is not the one its event moved to"));
+    }
+    Ok(TagState { tag: tag.clone(), version, event: body.event })
+}
+
+pub(super) fn encode_hint(version: Version) -> Bytes {
+    to_bytes(&PointerBody { version: Value::from(version.get()), removed: false, event: None })
+}
+
+pub(super) fn encode_event(event: &Event) -> Bytes {
+    Bytes::from(event.canonical())
+}
+
+pub(super) fn decode_event(key: &str, bytes: &[u8]) -> Result<Event> {
+    parse(key, bytes)
+}
+
+/// The ledger's own record.
+#[derive(Serialize, Deserialize)]
+struct LedgerBody {
+    versions: Numbering,
+}
+
+pub(super) fn encode_ledger(numbering: Numbering) -> Bytes {
+    to_bytes(&LedgerBody { versions: numbering })
+}
+
+pub(super) fn decode_ledger(key: &str, bytes: &[u8]) -> Result<Numbering> {
+    parse::<LedgerBody>(key, bytes).map(|body| body.versions)
+}
+
+fn to_bytes<T: Serialize>(body: &T) -> Bytes {
+    Bytes::from(serde_json::to_vec(body).expect("these types have string keys and no failing serializers"))
+}
+
+fn parse<'a, T: Deserialize<'a>>(key: &str, bytes: &'a [u8]) -> Result<T> {
+    serde_json::from_slice(bytes).map_err(|error| Error::corrupt(key, error.to_string()))
+}

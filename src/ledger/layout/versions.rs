@@ -1,0 +1,303 @@
+//! Versions: adding one, finding the newest, reading them all.
+
+use std::collections::BTreeMap;
+
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+
+use super::{ObjectLedger, PAGE, READS, keys, records};
+use crate::error::{Error, Meaning, Missing, Result};
+use crate::ledger::{ConditionalObjects, Newest, Precondition, Put, Revision};
+use crate::model::{NewVersion, Numbering, PackageName, Version, VersionRecord, check_basename};
+
+/// The number to try after `version` was found taken, for the `taken`th time. In a sequence it is the next one: a taken
+/// number proves that it exists, so no gap arises. Timestamps step ahead by a random number from a doubling window, since
+/// many writers that share one clock and walk by 1 would meet again and again (quadratic).
+fn following(version: Version, numbering: Numbering, taken: u32) -> Option<Version> {
+    let step = match numbering {
+        Numbering::Sequence => 1,
+        Numbering::Timestamp if taken <= 3 => 1,
+        Numbering::Timestamp => fastrand::i64(1..=1 << (taken - 3).min(16)),
+    };
+    version.get().checked_add(step).and_then(Version::new)
+}
+
+/// The hint object as it was read.
+struct Hint {
+    version: Option<Version>,
+    revision: Option<Revision>,
+}
+
+impl<O: ConditionalObjects> ObjectLedger<O> {
+    /// The record of a version, removed or not; nothing if it was never added.
+    async fn any_version(&self, package: &PackageName, version: Version) -> Result<Option<VersionRecord>> {
+        let key = keys::version(package, version);
+        let object = self.objects.get(&key).await?;
+        object.map(|object| records::decode_version(package, version, &key, &object)).transpose()
+    }
+
+    pub(super) async fn live_version(
+        &self,
+        package: &PackageName,
+        version: Version,
+    ) -> Result<VersionRecord> {
+        match self.any_version(package, version).await? {
+            Some(record) if record.is_removed() => {
+                Err(Error::not_found(Missing::Removed(package.clone(), version)))
+            }
+            Some(record) => Ok(record),
+            None => Err(Error::not_found(Missing::Version(package.clone(), version))),
+        }
+    }
+
+    async fn hint(&self, package: &PackageName) -> Result<Hint> {
+        let key = keys::latest_hint(package);
+        let Some(object) = self.objects.get(&key).await? else {
+            return Ok(Hint { version: None, revision: None });
+        };
+        // Whatever stands there is only a hint, also when it makes no sense.
+        let state =
+            records::decode_pointer(&crate::model::TagName::existing(keys::LATEST), &key, &object.bytes);
+        Ok(Hint { version: state.ok().and_then(|state| state.version), revision: Some(object.revision) })
+    }
+
+    /// Raises the hint to `version`, unless it is there or beyond already. Best effort: every reader of ours finds the
+    /// newest version without it.
+    async fn raise_hint(&self, package: &PackageName, version: Version, mut hint: Hint) {
+        let key = keys::latest_hint(package);
+        for _ in 0..3 {
+            if hint.version.is_some_and(|there| there >= version) {
+                return;
+            }
+            let precondition = hint.revision.map_or(Precondition::Absent, Precondition::Revision);
+            let body = records::encode_hint(version);
+            match self.objects.put(&key, body, precondition, &BTreeMap::new()).await {
+                Ok(Put::Written(_)) => return,
+                Ok(Put::Refused) => match self.hint(package).await {
+                    Ok(again) => hint = again,
+                    Err(_) => return,
+                },
+                Err(error) => {
+                    tracing::debug!(%package, %error, "the hint for 2015 readers was not updated");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// All version numbers above `after`, in ascending order, removed ones included.
+    async fn numbers(&self, package: &PackageName, after: Option<Version>) -> Result<Vec<Version>> {
+        let prefix = keys::versions(package);
+        let mut start = after.map_or_else(|| prefix.clone(), |version| keys::version(package, version));
+        let mut numbers = Vec::new();
+        loop {
+            let page = self.objects.list(&prefix, &start, PAGE).await?;
+            // Other keys there belong to a package of 2015 whose name contains `/versions/`.
+            numbers.extend(page.iter().filter_map(|entry| entry.key[prefix.len()..].parse::<Version>().ok()));
+            match page.last() {
+                Some(last) if page.len() == PAGE => start.clone_from(&last.key),
+                _ => break,
+            }
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// The highest version number, removed versions included.
+    async fn highest(&self, package: &PackageName, hint: &Hint) -> Result<Option<Version>> {
+        match self.numbering().await? {
+            Numbering::Sequence => self.highest_in_sequence(package, hint.version).await,
+            Numbering::Timestamp => {
+                // List from the hint itself on, so that a hint that names a real version is never alone the answer.
+                let before = hint.version.and_then(|version| Version::new(version.get() - 1));
+                let mut numbers = self.numbers(package, before).await?;
+                if numbers.is_empty() && before.is_some() {
+                    numbers = self.numbers(package, None).await?;
+                }
+                Ok(numbers.pop())
+            }
+        }
+    }
+
+    /// Sequence numbers have no gap, so the highest is found by doubling steps from the hint and halving back: a few
+    /// reads whatever the number of versions, where listing text keys would mean reading them all.
+    async fn highest_in_sequence(
+        &self,
+        package: &PackageName,
+        hint: Option<Version>,
+    ) -> Result<Option<Version>> {
+        let exists = async |number: i64| match Version::new(number) {
+            Some(version) => {
+                self.objects.get(&keys::version(package, version)).await.map(|object| object.is_some())
+            }
+            None => Ok(false),
+        };
+        let mut low = hint.map_or(0, Version::get);
+        // A hint that a 2015 client set by hand may name no version at all.
+        if low > 0 && !exists(low).await? {
+            low = 0;
+        }
+        let mut step = 1_i64;
+        while exists(low.saturating_add(step)).await? {
+            low += step;
+            step = step.saturating_mul(2);
+        }
+        let mut high = low.saturating_add(step);
+        while high - low > 1 {
+            let middle = low + (high - low) / 2;
+            if exists(middle).await? {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(Version::new(low))
+    }
+
+    pub(super) async fn latest_version(&self, package: &PackageName) -> Result<VersionRecord> {
+        let hint = self.hint(package).await?;
+        let none = || Error::not_found(Missing::Package(package.clone()));
+        let highest = self.highest(package, &hint).await?.ok_or_else(none)?;
+        match self.any_version(package, highest).await? {
+            Some(record) if !record.is_removed() => Ok(record),
+            // The newest was removed: rare, so the general way is good enough.
+            _ => self.newest_versions(package, 1).await?.records.into_iter().next().ok_or_else(none),
+        }
+    }
+
+    pub(super) async fn newest_versions(&self, package: &PackageName, count: usize) -> Result<Newest> {
+        let numbers = match self.numbering().await? {
+            Numbering::Timestamp => self.numbers(package, None).await?,
+            Numbering::Sequence => {
+                let hint = self.hint(package).await?;
+                let highest = self.highest(package, &hint).await?.map_or(0, Version::get);
+                (1..=highest).filter_map(Version::new).collect()
+            }
+        };
+        if numbers.is_empty() {
+            return Err(Error::not_found(Missing::Package(package.clone())));
+        }
+        let read = |version: Version| self.any_version(package, version);
+        let mut records =
+            stream::iter(numbers.iter().rev().copied()).map(read).buffered(count.clamp(1, READS));
+        let mut newest = Newest { records: Vec::new(), version_count: numbers.len() as u64 };
+        while newest.records.len() < count
+            && let Some(record) = records.try_next().await?
+        {
+            newest.records.extend(record.filter(|record| !record.is_removed()));
+        }
+        Ok(newest)
+    }
+
+    pub(super) async fn all_versions(&self, package: &PackageName) -> Result<Vec<VersionRecord>> {
+        let numbers = self.numbers(package, None).await?;
+        if numbers.is_empty() {
+            return Err(Error::not_found(Missing::Package(package.clone())));
+        }
+        let read = |version: Version| self.any_version(package, version);
+        let records: Vec<_> = stream::iter(numbers).map(read).buffered(READS).try_collect().await?;
+        Ok(records.into_iter().flatten().collect())
+    }
+
+    /// Adds a version: create-only at the next number, walking on while others are faster.
+    ///
+    /// While the outcome of a write is not known, the same key is tried again and no other: the late write and the
+    /// repeated one then meet at one create-only key, and one `add` cannot become two versions.
+    pub(super) async fn add_version(&self, package: &PackageName, new: &NewVersion) -> Result<VersionRecord> {
+        package.check_new()?;
+        check_basename(&new.basename)?;
+        let numbering = self.numbering().await?;
+        let hint = self.hint(package).await?;
+        let highest = self.highest(package, &hint).await?;
+        if let Some(expected) = new.if_latest {
+            self.check_latest(package, expected, highest, numbering).await?;
+        }
+        let full = || Error::invalid(format!("package '{package}' has no version number left"));
+        let after = highest.map_or(Some(Version::FIRST), Version::next).ok_or_else(full)?;
+        let now = self.connect.clock.now();
+        let mut version = match numbering {
+            Numbering::Sequence => after,
+            Numbering::Timestamp => {
+                Version::new(now.as_millisecond()).map_or(after, |stamp| stamp.max(after))
+            }
+        };
+        let body = records::encode_version(new, now);
+        let mut backoff = self.backoff();
+        let mut taken = 0_u32;
+        loop {
+            let key = keys::version(package, version);
+            let put = self.objects.put(&key, body.clone(), Precondition::Absent, &new.metadata).await;
+            let failure = match put {
+                Ok(Put::Written(_)) => break,
+                Ok(Put::Refused) => None,
+                Err(error) if error.is_transient() => Some(error),
+                Err(error) => return Err(error),
+            };
+            match self.any_version(package, version).await {
+                Ok(Some(record)) if record.add_id.as_ref() == Some(&new.add_id) => break,
+                Ok(Some(_)) if new.if_latest.is_some() => {
+                    let expected = new
+                        .if_latest
+                        .map_or_else(String::new, |version| format!("version {version} as the newest"));
+                    let found = format!("version {version}");
+                    return Err(
+                        Error::new(Meaning::Conflict { expected, found }, "add a version").with_key(key)
+                    );
+                }
+                Ok(Some(_)) => {
+                    taken += 1;
+                    version = following(version, numbering, taken).ok_or_else(full)?;
+                }
+                Ok(None) => {
+                    if !backoff.pause().await {
+                        let late = failure.unwrap_or_else(|| {
+                            Error::new(Meaning::Unavailable, "add a version").with_key(key)
+                        });
+                        return Err(late.with_unsettled(&new.add_id));
+                    }
+                }
+                Err(error) if error.is_transient() => {
+                    if !backoff.pause().await {
+                        return Err(error.with_unsettled(&new.add_id));
+                    }
+                }
+                Err(error) => return Err(error.with_unsettled(&new.add_id)),
+            }
+        }
+        self.raise_hint(package, version, hint).await;
+        let key = keys::version(package, version);
+        let object = crate::ledger::Object {
+            bytes: body,
+            revision: Revision(String::new()),
+            metadata: BTreeMap::new(),
+        };
+        records::decode_version(package, version, &key, &object)
+    }
+
+    /// Checks `--if-version`. Only sequence numbers can promise it: there, the next number is one key that one writer
+    /// gets; with timestamps two writers take two keys.
+    async fn check_latest(
+        &self,
+        package: &PackageName,
+        expected: Version,
+        highest: Option<Version>,
+        numbering: Numbering,
+    ) -> Result<()> {
+        if numbering == Numbering::Timestamp {
+            return Err(Error::invalid(
+                "a ledger with timestamp versions cannot add on condition of the newest version",
+            ));
+        }
+        if highest == Some(expected) {
+            return Ok(());
+        }
+        let found = match self.latest_version(package).await {
+            Ok(record) if record.version == expected => return Ok(()),
+            Ok(record) => format!("version {}", record.version),
+            Err(error) if error.is_not_found() => "no version".to_owned(),
+            Err(error) => return Err(error),
+        };
+        let expected = format!("version {expected} as the newest");
+        let meaning = Meaning::Conflict { expected, found };
+        Err(Error::new(meaning, "add a version").with_key(keys::versions(package)))
+    }
+}
