@@ -74,8 +74,9 @@ pub struct TagOutcome {
 /// if that cannot be done until the deadline, the error is `Unavailable` and [`Error::unsettled`] has the id.
 ///
 /// # Cancellation
-/// Dropping a future leaves each record either written whole or not at all. Repeating a write with the same id
-/// (`NewVersion::add_id`, `TagChange::id`) recognises the first attempt and succeeds without a second effect.
+/// Dropping a future leaves each record either written whole or not at all. Within one call every retry recognises its
+/// own earlier attempt by the id (`NewVersion::add_id`, `TagChange::id`). A second call of `change_tag` with the same id
+/// recognises the first while that is still the tag's newest event; a second call of `add` is a second version.
 #[async_trait]
 pub trait Ledger: Send + Sync + Debug {
     /// Where it is, for messages.

@@ -1,1 +1,4 @@
-fn main() {}
+//! Integration tests: one binary, a module per area. They run against the real servers of the test bed.
+
+mod ledgers;
+mod support;
