@@ -161,7 +161,9 @@ fn data_directory(environment: &Environment) -> Option<PathBuf> {
 fn is_there(path: &Path) -> Result<bool> {
     match path.symlink_metadata() {
         Ok(_) => Ok(true),
-        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+        Err(error)
+            if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) =>
+        {
             Ok(false)
         }
         Err(error) => Err(unusable(path, &io_reason(&error))),

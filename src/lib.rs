@@ -18,6 +18,7 @@ pub mod connect;
 pub mod environment;
 pub mod error;
 pub mod exit;
+pub mod fetch;
 pub mod ledger;
 pub mod model;
 pub mod retry;

@@ -90,9 +90,7 @@ impl Source {
                 "make one file of it: tar -C {0} -cf - . | sacker add PACKAGE - --name NAME.tar",
                 super::message::typed(&argument.to_string_lossy())
             );
-            return Err(
-                Error::invalid(format!("'{}' is a directory", argument.display())).with_hint(hint)
-            );
+            return Err(Error::invalid(format!("'{}' is a directory", argument.display())).with_hint(hint));
         }
         if !metadata.is_file() {
             return Err(Error::invalid(format!("'{}' is not a regular file", argument.display()))
@@ -114,7 +112,8 @@ impl Source {
         progress: impl Fn(u64) + Send + 'static,
     ) -> Result<Self> {
         let missing = || {
-            Error::invalid("what comes from standard input has no name").with_hint("give it one with --name NAME")
+            Error::invalid("what comes from standard input has no name")
+                .with_hint("give it one with --name NAME")
         };
         let basename = name.ok_or_else(missing)?.to_owned();
         check_basename(&basename)?;
@@ -204,7 +203,9 @@ mod tests {
         assert_eq!(parsed["commit"], "abc");
         assert_eq!(parsed["note"], "a=b");
         assert_eq!(parsed["empty"], "");
-        for broken in [vec!["commit".to_owned()], vec!["=x".to_owned()], vec!["a=1".to_owned(), "a=2".to_owned()]] {
+        for broken in
+            [vec!["commit".to_owned()], vec!["=x".to_owned()], vec!["a=1".to_owned(), "a=2".to_owned()]]
+        {
             assert!(metadata(&broken).is_err(), "{broken:?}");
         }
     }

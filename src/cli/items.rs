@@ -9,7 +9,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::output::Item;
-use crate::model::{Event, Hold, PackageName, Removal, Sha256, TagName, TagState, Version, VersionRecord, time};
+use crate::model::{
+    Event, Hold, PackageName, Removal, Sha256, TagName, TagState, Version, VersionRecord, time,
+};
 
 /// Stands for nothing in tables and plain lines, so that columns keep their places.
 const NOTHING: &str = "-";

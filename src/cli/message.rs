@@ -46,7 +46,11 @@ pub(super) struct Report {
 /// A word as it can be typed into a shell.
 pub(super) fn typed(word: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:@+=,%".contains(&byte);
-    if !word.is_empty() && word.bytes().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+    if !word.is_empty() && word.bytes().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }
 
 /// At most `limit` of `words`, the rest as a number.
@@ -140,7 +144,9 @@ fn not_found(report: &mut Report, missing: &Missing, error: &Error, context: &Co
         Missing::Version(package, _) | Missing::Removed(package, _) => {
             let package = typed(package.as_str());
             match known.versions.as_deref() {
-                None | Some([]) => report.hints.push(format!("see what there is with: sacker versions {package}")),
+                None | Some([]) => {
+                    report.hints.push(format!("see what there is with: sacker versions {package}"))
+                }
                 Some(versions) => {
                     let newest: Vec<_> = versions.iter().map(Version::to_string).collect();
                     report.hints.push(format!(
@@ -161,7 +167,9 @@ fn not_found(report: &mut Report, missing: &Missing, error: &Error, context: &Co
                 Some(tags) => match closest(tag.as_str(), tags.iter().map(String::as_str)) {
                     Some(close) => report.hints.push(format!("did you mean '{close}'?")),
                     None => {
-                        report.hints.push(format!("its tags are {}; see: sacker tags {package}", listed(tags, 10)));
+                        report
+                            .hints
+                            .push(format!("its tags are {}; see: sacker tags {package}", listed(tags, 10)));
                     }
                 },
             }

@@ -64,7 +64,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: &Environm
         Err(Failure::Error(error)) => {
             // What was answered before the failure stands; if even that cannot be written, the failure is the news.
             let _unwritten = printer.finish();
-            printer.report(&message::report(&error, &message::Context::default(), &message::Known::default()));
+            printer.report(&message::report(
+                &error,
+                &message::Context::default(),
+                &message::Known::default(),
+            ));
             Exit::from(&error)
         }
     }
@@ -90,6 +94,7 @@ fn run_with_session(arguments: &Arguments, environment: &Environment, printer: &
             outcome = commands::run(&arguments.command, &session) => outcome,
         };
         let Err(Failure::Error(error)) = failed else { return failed };
+        let error = input::broken_rule(error);
         // What was answered before the failure comes before the message about it.
         let _unwritten = printer.finish();
         let context = session.context(arguments.command.subject());

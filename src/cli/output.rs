@@ -63,7 +63,8 @@ impl Printer {
         let stdout = io::stdout();
         let terminal = stdout.is_terminal();
         let columns = || environment.get("COLUMNS").and_then(|columns| columns.parse().ok());
-        let width = rustix::termios::tcgetwinsize(&stdout).ok().map(|size| size.ws_col).filter(|width| *width > 0);
+        let width =
+            rustix::termios::tcgetwinsize(&stdout).ok().map(|size| size.ws_col).filter(|width| *width > 0);
         Self {
             color: anstream::AutoStream::choice(&stdout) != anstream::ColorChoice::Never,
             out: RefCell::new(if terminal { Box::new(stdout) } else { Box::new(BufWriter::new(stdout)) }),
@@ -96,7 +97,7 @@ impl Printer {
     pub(super) fn list<T: Item>(&self, format: Option<Format>, items: &[T]) -> Outcome {
         match format {
             Some(Format::Json) => self.json(items),
-            Some(Format::Yaml) => self.yaml(items),
+            Some(Format::Yaml) => self.yaml(&items),
             None if self.terminal => self.table(items),
             Some(Format::Table) => self.table(items),
             None | Some(Format::Name) => items.iter().try_for_each(|item| self.item(format, item)),
@@ -117,7 +118,7 @@ impl Printer {
         &self,
         format: Option<Format>,
         value: &T,
-        fields: &[(&str, String)],
+        fields: &[(String, String)],
         name: &str,
     ) -> Outcome {
         match format {
@@ -151,10 +152,10 @@ impl Printer {
     }
 
     /// Answers with a document if one was asked for, and with nothing otherwise.
-    pub(super) fn document_only<T: Serialize>(&self, format: Option<Format>, value: &T, name: &str) -> Outcome {
+    pub(super) fn document_only<T: Item>(&self, format: Option<Format>, item: &T) -> Outcome {
         match format {
             None | Some(Format::Table) => Ok(()),
-            Some(_) => self.line_or(format, value, name),
+            Some(_) => self.line_or(format, item, &item.name()),
         }
     }
 
@@ -183,7 +184,7 @@ impl Printer {
         self.raw(format_args!("{safe}\n"))
     }
 
-    fn yaml<T: Serialize + ?Sized>(&self, value: &T) -> Outcome {
+    fn yaml<T: Serialize>(&self, value: &T) -> Outcome {
         let text = serde_saphyr::to_string(value).map_err(unprintable)?;
         self.raw(format_args!("{}\n", text.trim_end_matches('\n')))
     }
@@ -219,7 +220,11 @@ impl Printer {
 
     /// The escape codes that begin and end a style in the answer; empty without colour.
     fn style(&self, style: Style) -> (String, String) {
-        if self.color { (style.render().to_string(), style.render_reset().to_string()) } else { Default::default() }
+        if self.color {
+            (style.render().to_string(), style.render_reset().to_string())
+        } else {
+            Default::default()
+        }
     }
 
     fn raw(&self, text: fmt::Arguments<'_>) -> Outcome {
@@ -260,6 +265,12 @@ impl Printer {
 /// Writes a line to standard error, in colour where that is wanted. Nobody can be told if that fails.
 pub(super) fn stderr_line(line: &str) {
     let _unwritten = writeln!(anstream::stderr(), "{line}");
+}
+
+/// Asks on standard error, where also a piped answer does not hide the question.
+pub(super) fn prompt(question: &str) {
+    let mut stderr = anstream::stderr();
+    let _unwritten = write!(stderr, "{question}").and_then(|()| stderr.flush());
 }
 
 /// A failed write of the answer: a closed pipe means that the reader has enough.

@@ -15,7 +15,8 @@ use crate::model::shown_in_full;
 const INTERVAL: Duration = Duration::from_secs(10);
 
 /// The bar. The name of the file comes last, since it is the one part whose length is not known.
-const TEMPLATE: &str = "{prefix} [{bar:25}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} eta {eta} {wide_msg}";
+const TEMPLATE: &str =
+    "{prefix} [{bar:25}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} eta {eta} {wide_msg}";
 
 /// The progress of one transfer. Ends, and leaves no trace on a terminal, when dropped.
 #[derive(Debug)]
@@ -75,7 +76,12 @@ impl Progress {
                 state.done += bytes;
                 if now.saturating_sub(state.printed) >= INTERVAL {
                     state.printed = now;
-                    super::output::stderr_line(&line(what, state.done, *total, now.saturating_sub(state.started)));
+                    super::output::stderr_line(&line(
+                        what,
+                        state.done,
+                        *total,
+                        now.saturating_sub(state.started),
+                    ));
                 }
             }
         }

@@ -63,7 +63,10 @@ const OLD: &str = r#"{
 fn nothing_configured_is_a_directory_below_the_data_home() {
     let home = Home::new();
     let expected = home.path(".local/share/sacker/ledger");
-    assert_eq!(ledger_of(&home.resolve().expect("it")), (format!("file://{}", expected.display()), Origin::Default));
+    assert_eq!(
+        ledger_of(&home.resolve().expect("it")),
+        (format!("file://{}", expected.display()), Origin::Default)
+    );
 
     let home = home.variable("XDG_DATA_HOME", "/srv/data");
     assert_eq!(store_of(&home.resolve().expect("it")).0, "file:///srv/data/sacker/store");
@@ -85,7 +88,8 @@ fn the_old_file_is_read_as_it_is() {
 fn each_source_beats_those_after_it() {
     let home = Home::new().file(".sacker.json", OLD);
 
-    let home = home.file(".config/sacker/config.yaml", "# ours\nledger: s3://from-yaml\nstore: s3://blobs-yaml\n");
+    let home =
+        home.file(".config/sacker/config.yaml", "# ours\nledger: s3://from-yaml\nstore: s3://blobs-yaml\n");
     let configuration = home.resolve().expect("it");
     assert_eq!(ledger_of(&configuration).0, "s3://from-yaml");
     assert_eq!(store_of(&configuration).1, Origin::File(home.path(".config/sacker/config.yaml")));
@@ -136,17 +140,45 @@ fn without_a_home_there_is_no_default() {
 #[test]
 fn refused_files_name_file_and_line() {
     for (name, content, expected) in [
-        (".sacker.json", "{\n  \"ledger\": \"s3://abc\",\n  \"lodger\": 1\n}", "line 3: unknown key 'lodger', expected 'ledger' or 'store'"),
-        (".sacker.json", "{\n  \"ledger\": \"s3://abc\"\n  \"store\": \"s3://abc\"\n}", "line 3: expected `,` or `}`"),
-        (".sacker.json", "{\n  \"ledger\": \"bucket\"\n\n\n}", "line 2: 'bucket' is not a ledger or store URI"),
-        (".sacker.json", "{\n  \"ledger\": 5\n}", "line 2: invalid type: integer '5', expected a URI in quotes"),
-        (".sacker.json", "{\"store\": [\"s3://abc\"]}", "line 1: invalid type: sequence, expected a URI in quotes"),
-        (".sacker.json", "{\"store\": \"s3://abc\", \"store\": \"s3://abd\"}", "line 1: duplicate key 'store'"),
+        (
+            ".sacker.json",
+            "{\n  \"ledger\": \"s3://abc\",\n  \"lodger\": 1\n}",
+            "line 3: unknown key 'lodger', expected 'ledger' or 'store'",
+        ),
+        (
+            ".sacker.json",
+            "{\n  \"ledger\": \"s3://abc\"\n  \"store\": \"s3://abc\"\n}",
+            "line 3: expected `,` or `}`",
+        ),
+        (
+            ".sacker.json",
+            "{\n  \"ledger\": \"bucket\"\n\n\n}",
+            "line 2: 'bucket' is not a ledger or store URI",
+        ),
+        (
+            ".sacker.json",
+            "{\n  \"ledger\": 5\n}",
+            "line 2: invalid type: integer '5', expected a URI in quotes",
+        ),
+        (
+            ".sacker.json",
+            "{\"store\": [\"s3://abc\"]}",
+            "line 1: invalid type: sequence, expected a URI in quotes",
+        ),
+        (
+            ".sacker.json",
+            "{\"store\": \"s3://abc\", \"store\": \"s3://abd\"}",
+            "line 1: duplicate key 'store'",
+        ),
         (".sacker.json", "", "line 1: EOF"),
         (".sacker.json", "[]", "line 1: invalid "),
         (".sacker.json", "{\"ledger\": \"s3://k:s@abc\"}", "credentials never stand in a URI"),
         (".config/sacker/config.yaml", "ledger: s3://abc\nlodger: 1\n", "line 2: unknown key 'lodger'"),
-        (".config/sacker/config.yaml", "ledger: s3://abc\nstore: bucket\n", "line 2: 'bucket' is not a ledger or store URI"),
+        (
+            ".config/sacker/config.yaml",
+            "ledger: s3://abc\nstore: bucket\n",
+            "line 2: 'bucket' is not a ledger or store URI",
+        ),
         (".config/sacker/config.yaml", "ledger: s3://abc\n  store: [\n", "line 2: "),
     ] {
         let refusal = Home::new().file(name, content).refusal();
