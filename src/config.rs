@@ -202,7 +202,7 @@ fn unusable(path: &Path, why: &str) -> Error {
 
 /// The keys of a file. A key that is not here is refused, so that a misspelt one cannot send data elsewhere.
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object with the keys 'ledger' and 'store'")]
+#[serde(deny_unknown_fields)]
 struct FileKeys {
     #[serde(default)]
     ledger: Option<Uri<LedgerUri>>,
@@ -246,6 +246,13 @@ fn read_file(path: &Path) -> Result<FileKeys> {
 }
 
 fn parse_json(bytes: &[u8]) -> Result<FileKeys, String> {
+    // serde would take a list for the keys in their order.
+    if let Some(start) = bytes.iter().position(|byte| !byte.is_ascii_whitespace())
+        && bytes[start] != b'{'
+    {
+        let line = bytes[..start].iter().filter(|byte| **byte == b'\n').count() + 1;
+        return Err(at_line(line as u64, "expected an object with the keys 'ledger' and 'store'"));
+    }
     serde_json::from_slice(bytes).map_err(|error| {
         let text = error.to_string();
         let end = text.rfind(" at line ").unwrap_or(text.len());
@@ -264,7 +271,9 @@ fn parse_yaml(bytes: &[u8]) -> Result<FileKeys, String> {
     }
     serde_saphyr::from_str(text).map_err(|error| {
         let line = error.location().map_or(0, |location| location.line());
-        at_line(line, &error.without_snippet().to_string())
+        let text = error.without_snippet().to_string();
+        let end = text.rfind(" at line ").unwrap_or(text.len());
+        at_line(line, &text[..end])
     })
 }
 

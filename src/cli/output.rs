@@ -171,11 +171,10 @@ impl Printer {
 
     fn json<T: Serialize + ?Sized>(&self, value: &T) -> Outcome {
         let text = serde_json::to_string_pretty(value).map_err(unprintable)?;
-        // JSON leaves C1 controls and direction controls as they are; a terminal obeys them. They stand in strings only,
-        // where the escape means the same.
-        let mut safe = String::with_capacity(text.len() + 1);
+        // JSON leaves some controls as they are. They stand in strings only, where the escape means the same.
+        let mut safe = String::with_capacity(text.len());
         for letter in text.chars() {
-            if letter != '\n' && shown_in_full(letter.encode_utf8(&mut [0; 4])).len() > letter.len_utf8() {
+            if letter != '\n' && obeyed(letter) {
                 safe.push_str(&format!("\\u{:04x}", u32::from(letter)));
             } else {
                 safe.push(letter);
@@ -186,6 +185,10 @@ impl Printer {
 
     fn yaml<T: Serialize>(&self, value: &T) -> Outcome {
         let text = serde_saphyr::to_string(value).map_err(unprintable)?;
+        // The writer escapes what YAML wants escaped, which direction controls are not. JSON is YAML too.
+        if text.chars().any(|letter| letter != '\n' && obeyed(letter)) {
+            return self.json(value);
+        }
         self.raw(format_args!("{}\n", text.trim_end_matches('\n')))
     }
 
@@ -260,6 +263,11 @@ impl Printer {
             stderr_line(&format!("{HINT}hint:{HINT:#} {}", shown_in_full(hint)));
         }
     }
+}
+
+/// Whether a terminal would act on the letter instead of showing it.
+fn obeyed(letter: char) -> bool {
+    shown_in_full(letter.encode_utf8(&mut [0; 4])).len() > letter.len_utf8()
 }
 
 /// Writes a line to standard error, in colour where that is wanted. Nobody can be told if that fails.

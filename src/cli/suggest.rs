@@ -52,7 +52,7 @@ mod tests {
             ("live", "alive", 1),
             ("live", "like", 1),
             ("kitten", "sitting", 3),
-            ("größe", "grosse", 2),
+            ("größe", "grosse", 3),
         ] {
             assert_eq!(distance(left, right), expected, "{left} {right}");
             assert_eq!(distance(right, left), expected, "{right} {left}");

@@ -171,7 +171,9 @@ fn refused_files_name_file_and_line() {
             "line 1: duplicate key 'store'",
         ),
         (".sacker.json", "", "line 1: EOF"),
-        (".sacker.json", "[]", "line 1: invalid "),
+        (".sacker.json", "\n[]", "line 2: expected an object"),
+        (".config/sacker/config.yaml", "- s3://abc\n- s3://abd\n", "line 1: "),
+        (".config/sacker/config.yaml", "ledger:\n- s3://abc\n", "line 2: "),
         (".sacker.json", "{\"ledger\": \"s3://k:s@abc\"}", "credentials never stand in a URI"),
         (".config/sacker/config.yaml", "ledger: s3://abc\nlodger: 1\n", "line 2: unknown key 'lodger'"),
         (
@@ -179,7 +181,7 @@ fn refused_files_name_file_and_line() {
             "ledger: s3://abc\nstore: bucket\n",
             "line 2: 'bucket' is not a ledger or store URI",
         ),
-        (".config/sacker/config.yaml", "ledger: s3://abc\n  store: [\n", "line 2: "),
+        (".config/sacker/config.yaml", "ledger: s3://abc\nstore: [\n", "line "),
     ] {
         let refusal = Home::new().file(name, content).refusal();
         let begin = format!("cannot use the configuration file '~/{name}': ");
