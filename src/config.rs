@@ -174,10 +174,10 @@ fn is_there(path: &Path) -> Result<bool> {
 fn find_file(environment: &Environment) -> Result<Option<PathBuf>> {
     if let Some(named) = environment.get("SACKER_CONFIG") {
         let path = PathBuf::from(named);
-        return match is_there(&path)? {
-            true => Ok(Some(path)),
-            false => Err(unusable(&path, "SACKER_CONFIG names it, and it does not exist")),
-        };
+        if is_there(&path)? {
+            return Ok(Some(path));
+        }
+        return Err(unusable(&path, "SACKER_CONFIG names it, and it does not exist"));
     }
     if let Some(config) = directory(environment, "XDG_CONFIG_HOME", ".config") {
         let (json, yaml) = (config.join("sacker/config.json"), config.join("sacker/config.yaml"));
@@ -250,8 +250,7 @@ fn parse_json(bytes: &[u8]) -> Result<FileKeys, String> {
     if let Some(start) = bytes.iter().position(|byte| !byte.is_ascii_whitespace())
         && bytes[start] != b'{'
     {
-        let line = bytes[..start].iter().filter(|byte| **byte == b'\n').count() + 1;
-        return Err(at_line(line as u64, "expected an object with the keys 'ledger' and 'store'"));
+        return Err(at_line(line_of(bytes, start), "expected an object with the keys 'ledger' and 'store'"));
     }
     serde_json::from_slice(bytes).map_err(|error| {
         let text = error.to_string();
@@ -261,10 +260,8 @@ fn parse_json(bytes: &[u8]) -> Result<FileKeys, String> {
 }
 
 fn parse_yaml(bytes: &[u8]) -> Result<FileKeys, String> {
-    let text = std::str::from_utf8(bytes).map_err(|error| {
-        let line = bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
-        at_line(line as u64, "it is not UTF-8")
-    })?;
+    let text = std::str::from_utf8(bytes)
+        .map_err(|error| at_line(line_of(bytes, error.valid_up_to()), "it is not UTF-8"))?;
     // Only comments: a file that somebody prepared and has not filled in yet.
     if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
         return Ok(FileKeys::default());
@@ -275,6 +272,11 @@ fn parse_yaml(bytes: &[u8]) -> Result<FileKeys, String> {
         let end = text.rfind(" at line ").unwrap_or(text.len());
         at_line(line, &text[..end])
     })
+}
+
+/// The line, from 1, in which the byte at `position` stands.
+fn line_of(bytes: &[u8], position: usize) -> u64 {
+    bytes[..position].split(|byte| *byte == b'\n').count() as u64
 }
 
 /// serde's words in ours: a `field` is a key, and names stand in plain quotes.

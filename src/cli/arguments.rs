@@ -48,7 +48,7 @@ pub(super) struct Global {
     /// Say what is done and what lies under an error; twice for more
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(super) verbose: u8,
-    /// When to use colour
+    /// When to use colour; 'auto' is on a terminal, unless NO_COLOR is set
     #[arg(long, value_name = "WHEN", global = true, default_value = "auto", hide_default_value = true)]
     pub(super) color: Color,
 }
@@ -56,11 +56,8 @@ pub(super) struct Global {
 /// When to use colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Color {
-    /// On a terminal, unless NO_COLOR is set
     Auto,
-    /// Always
     Always,
-    /// Never
     Never,
 }
 
@@ -76,16 +73,13 @@ impl Color {
     }
 }
 
-/// The form of an answer.
+/// The form of an answer. `sacker help output` says what each is; a text per value here would make every command's help
+/// twice as long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
-    /// Columns with a header, for people; the default on a terminal
     Table,
-    /// One JSON document
     Json,
-    /// One YAML document
     Yaml,
-    /// Only what can be passed to another command
     Name,
 }
 

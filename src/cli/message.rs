@@ -4,6 +4,7 @@
 //! [`super::explain`]'s work.
 
 use std::error::Error as _;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::suggest::closest;
@@ -24,6 +25,8 @@ pub(super) struct Context {
     pub(super) ledger: Option<String>,
     pub(super) store: Option<String>,
     pub(super) deadline: Duration,
+    /// Whether to tell what lies under the error.
+    pub(super) verbose: bool,
 }
 
 /// What exists where something was not found. Nothing where it could not be looked up.
@@ -57,7 +60,8 @@ pub(super) fn typed(word: &str) -> String {
 fn listed(words: &[String], limit: usize) -> String {
     let mut text = words.iter().take(limit).map(|word| typed(word)).collect::<Vec<_>>().join(", ");
     if words.len() > limit {
-        text.push_str(&format!(" and {} more", words.len() - limit));
+        // Writing to a String cannot fail, here and below.
+        let _ = write!(text, " and {} more", words.len() - limit);
     }
     text
 }
@@ -78,7 +82,7 @@ pub(super) fn report(error: &Error, context: &Context, known: &Known) -> Report 
         }
         Meaning::Throttled | Meaning::Unavailable => {
             let seconds = context.deadline.as_secs_f64();
-            report.error.push_str(&format!(", given up after {seconds} s"));
+            let _ = write!(report.error, ", given up after {seconds} s");
             if error.hint().is_none() {
                 report.hints.push("try again, or wait longer with --timeout 2m".into());
             }
@@ -98,7 +102,9 @@ pub(super) fn report(error: &Error, context: &Context, known: &Known) -> Report 
     if let Some(id) = error.unsettled() {
         report.hints.push(unsettled(id, context));
     }
-    report.causes = causes(error);
+    if context.verbose {
+        report.causes = causes(error);
+    }
     report
 }
 
@@ -124,7 +130,7 @@ fn not_found(report: &mut Report, missing: &Missing, error: &Error, context: &Co
     match missing {
         Missing::Package(package) => {
             if let Some(ledger) = &context.ledger {
-                report.error.push_str(&format!(" in {ledger}"));
+                let _ = write!(report.error, " in {ledger}");
             }
             match known.packages.as_deref() {
                 Some([]) => report.hints.push(format!(
@@ -145,7 +151,7 @@ fn not_found(report: &mut Report, missing: &Missing, error: &Error, context: &Co
             let package = typed(package.as_str());
             match known.versions.as_deref() {
                 None | Some([]) => {
-                    report.hints.push(format!("see what there is with: sacker versions {package}"))
+                    report.hints.push(format!("see what there is with: sacker versions {package}"));
                 }
                 Some(versions) => {
                     let newest: Vec<_> = versions.iter().map(Version::to_string).collect();

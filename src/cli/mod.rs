@@ -64,11 +64,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: &Environm
         Err(Failure::Error(error)) => {
             // What was answered before the failure stands; if even that cannot be written, the failure is the news.
             let _unwritten = printer.finish();
-            printer.report(&message::report(
-                &error,
-                &message::Context::default(),
-                &message::Known::default(),
-            ));
+            let verbose = arguments.global.verbose > 0;
+            let context = message::Context { verbose, ..message::Context::default() };
+            output::print_report(&message::report(&error, &context, &message::Known::default()));
             Exit::from(&error)
         }
     }
@@ -97,13 +95,14 @@ fn run_with_session(arguments: &Arguments, environment: &Environment, printer: &
         let error = input::broken_rule(error);
         // What was answered before the failure comes before the message about it.
         let _unwritten = printer.finish();
-        let context = session.context(arguments.command.subject());
+        let context =
+            message::Context { verbose: verbose > 0, ..session.context(arguments.command.subject()) };
         let known = tokio::select! {
             biased;
             () = &mut interrupted => message::Known::default(),
             known = explain::look_up(&error, &session) => known,
         };
-        printer.report(&message::report(&error, &context, &known));
+        output::print_report(&message::report(&error, &context, &known));
         Err(Failure::Reported(Exit::from(&error)))
     });
     runtime.shutdown_timeout(WIND_DOWN);

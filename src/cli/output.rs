@@ -48,7 +48,6 @@ pub(super) struct Printer {
     color: bool,
     width: Option<u16>,
     quiet: bool,
-    verbose: bool,
 }
 
 impl fmt::Debug for Printer {
@@ -71,7 +70,6 @@ impl Printer {
             terminal,
             width: if terminal { columns().or(width).or(Some(80)) } else { None },
             quiet: global.quiet,
-            verbose: global.verbose > 0,
         }
     }
 
@@ -175,7 +173,8 @@ impl Printer {
         let mut safe = String::with_capacity(text.len());
         for letter in text.chars() {
             if letter != '\n' && obeyed(letter) {
-                safe.push_str(&format!("\\u{:04x}", u32::from(letter)));
+                // Writing to a String cannot fail.
+                let _ = fmt::Write::write_fmt(&mut safe, format_args!("\\u{:04x}", u32::from(letter)));
             } else {
                 safe.push(letter);
             }
@@ -245,24 +244,22 @@ impl Printer {
             stderr_line(&format!("note: {}", shown_in_full(&text.to_string())));
         }
     }
+}
 
-    /// Says that something is wrong which did not stop the command.
-    pub(super) fn warning(&self, text: fmt::Arguments<'_>) {
-        stderr_line(&format!("{WARNING}warning:{WARNING:#} {}", shown_in_full(&text.to_string())));
+/// Says why the command failed and what to do.
+pub(super) fn print_report(report: &Report) {
+    stderr_line(&format!("{ERROR}error:{ERROR:#} {}", shown_in_full(&report.error)));
+    for cause in &report.causes {
+        stderr_line(&format!("  caused by: {}", shown_in_full(cause)));
     }
+    for hint in &report.hints {
+        stderr_line(&format!("{HINT}hint:{HINT:#} {}", shown_in_full(hint)));
+    }
+}
 
-    /// Says why the command failed and what to do.
-    pub(super) fn report(&self, report: &Report) {
-        stderr_line(&format!("{ERROR}error:{ERROR:#} {}", shown_in_full(&report.error)));
-        if self.verbose {
-            for cause in &report.causes {
-                stderr_line(&format!("  caused by: {}", shown_in_full(cause)));
-            }
-        }
-        for hint in &report.hints {
-            stderr_line(&format!("{HINT}hint:{HINT:#} {}", shown_in_full(hint)));
-        }
-    }
+/// Says that something is wrong which did not stop the command.
+pub(super) fn print_warning(text: fmt::Arguments<'_>) {
+    stderr_line(&format!("{WARNING}warning:{WARNING:#} {}", shown_in_full(&text.to_string())));
 }
 
 /// Whether a terminal would act on the letter instead of showing it.

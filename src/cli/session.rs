@@ -36,7 +36,7 @@ impl<'a> Session<'a> {
     pub(super) fn new(global: &Global, environment: &Environment, printer: &'a Printer) -> Result<Self> {
         let flags = Flags { ledger: global.ledger.as_deref(), store: global.store.as_deref() };
         let configuration = Configuration::resolve(flags, environment)?;
-        let session = Self {
+        Ok(Self {
             connect: Connect {
                 deadline: global.timeout.unwrap_or(Connect::DEFAULT_DEADLINE),
                 ..Connect::default()
@@ -46,11 +46,7 @@ impl<'a> Session<'a> {
             actor: actor::actor(environment, &actor::host()),
             ledger: OnceCell::new(),
             store: OnceCell::new(),
-        };
-        if let Some(place) = session.local_default() {
-            printer.note(format_args!("no ledger or store is configured; using {place}"));
-        }
-        Ok(session)
+        })
     }
 
     /// Where the built-in default is, if nothing is configured.
@@ -61,10 +57,15 @@ impl<'a> Session<'a> {
         Some(format!("'{place}'"))
     }
 
-    /// The ledger.
+    /// The ledger. Tells once when it is the built-in default.
     pub(super) async fn ledger(&self) -> Result<&Arc<dyn Ledger>> {
         let setting = self.configuration.ledger()?;
-        let open = || ledger::open(&setting.value, &self.connect);
+        let open = async || {
+            if let Some(place) = self.local_default() {
+                self.printer.note(format_args!("no ledger or store is configured; using {place}"));
+            }
+            ledger::open(&setting.value, &self.connect).await
+        };
         self.ledger.get_or_try_init(open).await
     }
 
@@ -103,6 +104,7 @@ impl<'a> Session<'a> {
             ledger: self.configuration.ledger().ok().map(|ledger| ledger.value.to_string()),
             store: self.configuration.store().ok().map(|store| store.value.to_string()),
             deadline: self.connect.deadline,
+            verbose: false,
         }
     }
 }

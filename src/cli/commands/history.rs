@@ -77,9 +77,9 @@ mod tests {
 
     fn history(times: &[&str]) -> Vec<Event> {
         let mut events: Vec<Event> = Vec::new();
-        for (index, time) in times.iter().enumerate() {
+        for (number, time) in (1..).zip(times) {
             let actor = Actor { by: "ann".into(), reason: None, source: EventSource::Cli };
-            let to = Version::new(index as i64 + 1).expect("positive");
+            let to = Version::new(number).expect("positive");
             let current =
                 Current { version: events.last().and_then(|event| event.to), last: events.last().cloned() };
             let change = TagChange::new(Change::Move { to, hold: None }, actor);

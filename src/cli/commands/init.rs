@@ -12,7 +12,7 @@ use crate::model::Numbering;
     before_help = "Example:\n  sacker init\n  sacker --ledger s3://bucket/ledger --store s3://bucket/blobs init --versions sequence"
 )]
 pub(in crate::cli) struct Args {
-    /// How the ledger numbers versions; chosen once, where it has a choice
+    /// How to number versions, chosen once: 1, 2, 3, ... or milliseconds, which writers that cannot read can allocate
     #[arg(long, value_name = "HOW")]
     versions: Option<Versions>,
     /// Do not switch on continuous backups of tables
@@ -28,9 +28,7 @@ pub(in crate::cli) struct Args {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Versions {
-    /// 1, 2, 3, ...
     Sequence,
-    /// Milliseconds since 1970, which a client that cannot read can allocate
     Timestamp,
 }
 

@@ -4,6 +4,7 @@ use crate::cli::arguments::FormatArgs;
 use crate::cli::failure::Outcome;
 use crate::cli::input;
 use crate::cli::items::TagItem;
+use crate::cli::output::print_warning;
 use crate::cli::session::Session;
 use crate::error::{Error, Result};
 use crate::ledger::TagOutcome;
@@ -83,7 +84,7 @@ fn tell(session: &Session<'_>, package: &PackageName, tag: &TagName, to: Version
     let kind = outcome.event.as_ref().map(|event| event.kind);
     match (kind, outcome.previous) {
         (None, _) => {
-            printer.note(format_args!("tag '{tag}' of package '{package}' already points to version {to}"))
+            printer.note(format_args!("tag '{tag}' of package '{package}' already points to version {to}"));
         }
         (Some(EventKind::Adopt), _) => {
             printer.note(format_args!(
@@ -95,11 +96,11 @@ fn tell(session: &Session<'_>, package: &PackageName, tag: &TagName, to: Version
                 .note(format_args!("tag '{tag}' of package '{package}' moved from version {from} to {to}"));
         }
         (Some(_), None) => {
-            printer.note(format_args!("tag '{tag}' of package '{package}' now points to version {to}"))
+            printer.note(format_args!("tag '{tag}' of package '{package}' now points to version {to}"));
         }
     }
     if outcome.archive_pending {
-        printer.warning(format_args!(
+        print_warning(format_args!(
             "the move stands, but its copy in the history could not be written; the next 'sacker history' writes it"
         ));
     }

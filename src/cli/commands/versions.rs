@@ -26,10 +26,8 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
     let ledger = session.ledger().await?;
     let records = ledger.versions(&package).await?;
     // The plain line has no tags, so it does not pay for them.
-    let tags = match session.printer.is_plain(args.output.format) {
-        true => Vec::new(),
-        false => ledger.tags(&package).await?,
-    };
+    let plain = session.printer.is_plain(args.output.format);
+    let tags = if plain { Vec::new() } else { ledger.tags(&package).await? };
     let items: Vec<_> = records
         .into_iter()
         .filter(|record| args.removed || !record.is_removed())

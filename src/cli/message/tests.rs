@@ -1,5 +1,3 @@
-use std::fmt::Write as _;
-
 use super::*;
 use crate::model::{Hold, PackageName, Sha256, TagName};
 
@@ -9,11 +7,12 @@ fn context(package: &str, tag: Option<&str>) -> Context {
         ledger: Some("s3://ledger".into()),
         store: Some("s3://store".into()),
         deadline: Duration::from_secs(30),
+        verbose: false,
     }
 }
 
-fn words(names: &[&str]) -> Option<Vec<String>> {
-    Some(names.iter().map(|name| (*name).to_owned()).collect())
+fn words(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
 }
 
 /// The report as it is printed, without colour.
@@ -36,7 +35,7 @@ fn no_tag(package: &str, tag: &str) -> Error {
 
 #[test]
 fn an_unknown_package() {
-    let known = |names: &[&str]| Known { packages: words(names), ..Known::default() };
+    let known = |names: &[&str]| Known { packages: Some(words(names)), ..Known::default() };
     insta::assert_snapshot!(
         text(&no_package("fronted"), &context("fronted", None), &known(&["backend", "frontend"])),
         @r"
@@ -69,7 +68,7 @@ fn an_unknown_package() {
 
 #[test]
 fn an_unknown_tag() {
-    let known = |names: &[&str]| Known { tags: words(names), ..Known::default() };
+    let known = |names: &[&str]| Known { tags: Some(words(names)), ..Known::default() };
     let context = context("frontend", None);
     insta::assert_snapshot!(text(&no_tag("frontend", "live"), &context, &known(&["canary", "devel"])), @r"
     error: package 'frontend' has no tag 'live'

@@ -52,7 +52,6 @@ fn printed(width: Option<u16>, print: impl FnOnce(&Printer) -> Outcome) -> Strin
         color: false,
         width,
         quiet: false,
-        verbose: false,
     };
     print(&printer).expect("printed");
     printer.finish().expect("flushed");
@@ -170,7 +169,6 @@ fn colour_is_around_the_header_only() {
         color: true,
         width: Some(80),
         quiet: false,
-        verbose: false,
     };
     printer.list(None, &ROWS).expect("printed");
     let text = String::from_utf8(buffer.0.borrow().clone()).expect("UTF-8");
@@ -191,7 +189,7 @@ fn a_closed_pipe_is_no_failure_and_a_full_disk_is() {
     }
     let outcome = |kind| {
         let out: RefCell<Box<dyn Write>> = RefCell::new(Box::new(Failing(kind)));
-        Printer { out, terminal: false, color: false, width: None, quiet: false, verbose: false }.line("x")
+        Printer { out, terminal: false, color: false, width: None, quiet: false }.line("x")
     };
     assert!(matches!(outcome(io::ErrorKind::BrokenPipe), Err(Failure::ClosedPipe)));
     match outcome(io::ErrorKind::StorageFull) {
