@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
+use crate::environment::Environment;
 
-/// Settings for opening ledgers and stores. Resolved once per process; holds no credential.
+/// Settings for opening ledgers and stores. Resolved once per process.
 #[derive(Debug, Clone)]
 pub struct Connect {
     /// Time for records and deadlines.
@@ -16,6 +17,11 @@ pub struct Connect {
     /// Whether credentials may come from the instance metadata service. Off by default in pods: behind a hop limit of 1
     /// it costs seconds of dead time.
     pub instance_metadata: bool,
+    /// Where the standard AWS settings (credentials, region, profile) are read from.
+    pub environment: Environment,
+    /// What the AWS clients opened with these settings share.
+    #[cfg(feature = "aws")]
+    pub session: crate::aws::Session,
 }
 
 impl Connect {
@@ -25,6 +31,13 @@ impl Connect {
 
 impl Default for Connect {
     fn default() -> Self {
-        Self { clock: Arc::new(SystemClock), deadline: Self::DEFAULT_DEADLINE, instance_metadata: true }
+        Self {
+            clock: Arc::new(SystemClock),
+            deadline: Self::DEFAULT_DEADLINE,
+            instance_metadata: true,
+            environment: Environment::of_process(),
+            #[cfg(feature = "aws")]
+            session: crate::aws::Session::default(),
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 /// A snapshot of environment variables. Values that are not UTF-8 are left out, as are empty ones: an empty variable
 /// means the same as none everywhere in sacker.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Environment(BTreeMap<String, String>);
 
 impl Environment {

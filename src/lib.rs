@@ -9,12 +9,16 @@
 //! model <- api <- controller
 //! ```
 
+#[cfg(feature = "aws")]
+pub mod aws;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod clock;
 #[cfg(feature = "cli")]
 pub mod config;
 pub mod connect;
+#[cfg(feature = "operator")]
+pub mod controller;
 pub mod environment;
 pub mod error;
 pub mod exit;

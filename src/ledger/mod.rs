@@ -20,6 +20,8 @@ mod file;
 mod layout;
 mod memory;
 mod objects;
+#[cfg(feature = "ledger-s3")]
+mod s3;
 
 pub use layout::ObjectLedger;
 pub use memory::MemoryObjects;
@@ -184,11 +186,16 @@ pub trait Ledger: Send + Sync + Debug {
 ///
 /// # Errors
 /// `Invalid` when this build has no such backend, or its settings are broken.
-#[expect(clippy::unused_async, reason = "loading AWS settings waits")]
+#[cfg_attr(not(feature = "ledger-s3"), expect(clippy::unused_async, reason = "loading AWS settings waits"))]
 pub async fn open(uri: &LedgerUri, connect: &Connect) -> Result<Arc<dyn Ledger>> {
     match uri {
         LedgerUri::File(location) => {
             let objects = file::FileObjects::new(location);
+            Ok(Arc::new(ObjectLedger::new(uri.clone(), objects, connect.clone())))
+        }
+        #[cfg(feature = "ledger-s3")]
+        LedgerUri::S3(location) => {
+            let objects = s3::S3Objects::open(location, connect).await?;
             Ok(Arc::new(ObjectLedger::new(uri.clone(), objects, connect.clone())))
         }
         other => Err(Error::invalid(format!("this build has no {}:// ledger", other.scheme()))),

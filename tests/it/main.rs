@@ -1,4 +1,6 @@
-//! Integration tests: one binary, a module per area. They run against the real servers of the test bed.
+//! Integration tests: one binary, linked once, a module per area. They run against the real servers of the test bed.
+
+#![expect(clippy::panic, reason = "a helper that fails ends its test, which is what it is for")]
 
 mod cli;
 mod fetch;

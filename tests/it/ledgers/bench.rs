@@ -10,15 +10,13 @@ use sacker::model::{
     TagChange, TagName, TagState, Version, VersionRecord, verify_chain,
 };
 
+use crate::support::unique;
+
 /// One case's ledger and package. The ledger is shared by all cases of a target, the package is not.
 pub(crate) struct Bench {
     pub(crate) ledger: Arc<dyn Ledger>,
     pub(crate) numbering: Numbering,
     pub(crate) package: PackageName,
-}
-
-pub(crate) fn unique(prefix: &str) -> String {
-    format!("{prefix}-{}", &uuid::Uuid::new_v4().simple().to_string()[..12])
 }
 
 pub(crate) fn actor() -> Actor {

@@ -11,13 +11,14 @@ use bench::Bench;
 use sacker::model::PackageName;
 
 use crate::support::ledgers::Target;
+use crate::support::unique;
 
 /// Runs one case on one target with a package of its own.
 fn run<F: Future<Output = ()>>(target: Target, case: &str, body: impl FnOnce(Bench) -> F) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let Some(opened) = target.open().await else { return };
-        let package = PackageName::new(bench::unique(&case[..case.len().min(60)])).expect("an allowed name");
+        let package = PackageName::new(unique(&case[..case.len().min(60)])).expect("an allowed name");
         body(Bench { ledger: opened.ledger.clone(), numbering: opened.numbering, package }).await;
         drop(opened);
     });

@@ -7,7 +7,9 @@ use sacker::error::Missing;
 use sacker::ledger::InitOptions;
 use sacker::model::{PackageName, Spec, Version};
 
-use super::bench::{Bench, assert_conflict, assert_invalid, assert_missing, new_version, unique, version};
+use crate::support::unique;
+
+use super::bench::{Bench, assert_conflict, assert_invalid, assert_missing, new_version, version};
 
 pub(crate) async fn init_again_changes_nothing(bench: Bench) {
     let before = bench.add().await;

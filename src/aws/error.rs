@@ -1,0 +1,315 @@
+//! From an SDK error to its [`Meaning`], by error code and HTTP status both: servers differ in their codes.
+//!
+//! Not responsible for answers that are no failure to the caller (an absent key, a refused precondition): look at
+//! [`status_and_code`] before asking for the meaning.
+
+use std::fmt;
+
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+
+use super::credentials::Failure;
+use crate::error::{Error, Meaning, Missing};
+
+/// What was asked of AWS: everything that an error says besides its meaning.
+#[derive(Debug, Clone)]
+pub struct Call<'a> {
+    /// What was being done, as a verb phrase (`read the tag`).
+    pub operation: &'static str,
+    /// The IAM action (`s3:GetObject`), so that a refusal tells what to grant.
+    pub action: &'static str,
+    /// The table or bucket, as it is called in messages: `bucket 'x'`, `table 'x'`.
+    pub place: &'a str,
+    /// The key or item it was about.
+    pub key: &'a str,
+}
+
+/// The HTTP status and the error code of a failure, as far as the server answered.
+pub fn status_and_code<E: ProvideErrorMetadata>(
+    error: &SdkError<E, HttpResponse>,
+) -> (Option<u16>, Option<&str>) {
+    (error.raw_response().map(|response| response.status().as_u16()), error.code())
+}
+
+const THROTTLED: &[&str] = &[
+    "LimitExceededException",
+    "ProvisionedThroughputExceeded",
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "SlowDown",
+    "Throttling",
+    "ThrottlingException",
+    "ThrottledException",
+    "TooManyRequestsException",
+];
+
+const UNAVAILABLE: &[&str] =
+    &["InternalError", "InternalFailure", "InternalServerError", "RequestTimeout", "ServiceUnavailable"];
+
+/// The request was understood and refused: what is granted is not enough.
+const FORBIDDEN: &[&str] = &["AccessDenied", "AccessDeniedException", "AllAccessDisabled", "AccountProblem"];
+
+/// The server does not believe who is asking.
+const UNKNOWN_CALLER: &[&str] = &[
+    "AuthFailure",
+    "IncompleteSignature",
+    "IncompleteSignatureException",
+    "InvalidAccessKeyId",
+    "InvalidClientTokenId",
+    "InvalidSignatureException",
+    "InvalidToken",
+    "MissingAuthenticationToken",
+    "MissingAuthenticationTokenException",
+    "NotSignedUp",
+    "SignatureDoesNotMatch",
+    "UnrecognizedClientException",
+];
+
+const EXPIRED: &[&str] = &["ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"];
+
+const WRONG_CLOCK: &[&str] = &["RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture"];
+
+const WRONG_REGION: &[&str] = &[
+    "PermanentRedirect",
+    "TemporaryRedirect",
+    "AuthorizationHeaderMalformed",
+    "IllegalLocationConstraintException",
+];
+
+const NO_PLACE: &[&str] = &["NoSuchBucket", "ResourceNotFoundException"];
+
+impl Call<'_> {
+    /// The error that `error` means for this call.
+    pub fn error<E>(&self, error: &SdkError<E, HttpResponse>) -> Error
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        if let Some(failure) = credentials_failure(error) {
+            return self.no_credentials(failure);
+        }
+        let (status, code) = status_and_code(error);
+        let (meaning, hint) = match error {
+            SdkError::ServiceError(_) | SdkError::ResponseError(_) => {
+                self.answered(status.unwrap_or(0), code.unwrap_or_default(), error)
+            }
+            SdkError::TimeoutError(_) => (Meaning::Unavailable, None),
+            SdkError::DispatchFailure(failure) if !failure.is_user() => (Meaning::Unavailable, None),
+            _ => (Meaning::Other, None),
+        };
+        let error = self.with(meaning).with_source(Cause::of(error, status, code));
+        match hint {
+            Some(hint) => error.with_hint(hint),
+            None => error,
+        }
+    }
+
+    /// What an answer of the server means, and what to do about it.
+    fn answered<E>(
+        &self,
+        status: u16,
+        code: &str,
+        error: &SdkError<E, HttpResponse>,
+    ) -> (Meaning, Option<String>) {
+        let is = |codes: &[&str]| codes.contains(&code);
+        let denied = || Meaning::Denied { action: self.action.to_owned(), resource: self.key.to_owned() };
+        let hint = |text: &str| Some(text.to_owned());
+        // Codes first: DynamoDB sends nearly everything with status 400.
+        if is(NO_PLACE) {
+            let missing = Missing::Backend(self.place.to_owned());
+            (Meaning::NotFound(missing), hint("create it with 'sacker init'"))
+        } else if is(EXPIRED) {
+            (denied(), hint("the credentials have expired; get new ones"))
+        } else if is(UNKNOWN_CALLER) {
+            (
+                denied(),
+                hint(
+                    "the server does not accept these credentials; check AWS_PROFILE and the AWS_* variables",
+                ),
+            )
+        } else if is(WRONG_CLOCK) {
+            (denied(), hint("this machine's clock differs too much from the server's"))
+        } else if is(FORBIDDEN) {
+            (denied(), Some(format!("grant {} on {}", self.action, self.place)))
+        } else if is(WRONG_REGION) || status == 301 {
+            let region = error.raw_response().and_then(|raw| raw.headers().get("x-amz-bucket-region"));
+            let rule = format!("{} is in another region", self.place);
+            let hint = format!("write ?region={} in the URI", region.unwrap_or("<region>"));
+            (Meaning::Invalid { rule: rule.into() }, Some(hint))
+        } else if is(THROTTLED) || status == 429 {
+            (Meaning::Throttled, None)
+        } else if is(UNAVAILABLE) || status >= 500 {
+            (Meaning::Unavailable, None)
+        } else if status == 401 || status == 403 {
+            (
+                denied(),
+                Some(format!("check the credentials, and that they grant {} on {}", self.action, self.place)),
+            )
+        } else {
+            (Meaning::Other, None)
+        }
+    }
+
+    fn no_credentials(&self, failure: &Failure) -> Error {
+        if failure.transient {
+            return self.with(Meaning::Unavailable).with_hint(failure.text.clone());
+        }
+        let denied = Meaning::Denied { action: self.action.to_owned(), resource: self.key.to_owned() };
+        self.with(denied).with_hint(format!("no AWS credentials: {}", failure.text))
+    }
+
+    fn with(&self, meaning: Meaning) -> Error {
+        Error::new(meaning, self.operation).with_key(self.key)
+    }
+}
+
+fn credentials_failure<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e Failure> {
+    let mut link = Some(error);
+    while let Some(error) = link {
+        if let Some(failure) = error.downcast_ref::<Failure>() {
+            return Some(failure);
+        }
+        link = error.source();
+    }
+    None
+}
+
+/// What stays of an SDK error: enough to find the reason, nothing that was signed or secret.
+#[derive(Debug)]
+struct Cause(String);
+
+impl Cause {
+    fn of<E>(error: &SdkError<E, HttpResponse>, status: Option<u16>, code: Option<&str>) -> Self
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        if let Some(status) = status {
+            let code = code.map(|code| format!(" {code}")).unwrap_or_default();
+            let message = error.message().map(|message| format!(": {message}")).unwrap_or_default();
+            return Self(sanitized(&format!("HTTP {status}{code}{message}")));
+        }
+        if let SdkError::TimeoutError(_) = error {
+            return Self("no answer in time".to_owned());
+        }
+        let mut last: &(dyn std::error::Error + 'static) = error;
+        while let Some(source) = last.source() {
+            last = source;
+        }
+        Self(sanitized(&last.to_string()))
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Cause {}
+
+/// One short line without control characters, and without the query of any URL: that is where signatures stand.
+pub(super) fn sanitized(text: &str) -> String {
+    const LONGEST: usize = 300;
+    let mut line = String::new();
+    for word in text.split_whitespace() {
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        match word.split_once('?') {
+            Some((start, query)) if !query.is_empty() => {
+                line.push_str(start);
+                line.push_str("?…");
+            }
+            _ => line.push_str(word),
+        }
+    }
+    let mut short: String = line.chars().filter(|letter| !letter.is_control()).take(LONGEST).collect();
+    if let Some(end) = short.find(" (os error") {
+        short.truncate(end);
+        short = short.to_lowercase();
+    }
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_one_short_line_without_queries() {
+        let text = "failed at\nhttps://b.s3.amazonaws.com/k?X-Amz-Signature=abc&X-Amz-Credential=AKIA why?";
+        assert_eq!(sanitized(text), "failed at https://b.s3.amazonaws.com/k?… why?");
+        assert_eq!(sanitized("Connection refused (os error 111)"), "connection refused");
+        assert!(sanitized(&"x".repeat(1000)).len() <= 300);
+    }
+
+    #[cfg(feature = "ledger-s3")]
+    fn mapped(status: u16, code: &str) -> Error {
+        use aws_sdk_s3::operation::get_object::GetObjectError;
+        use aws_smithy_types::body::SdkBody;
+        use aws_smithy_types::error::ErrorMetadata;
+
+        let metadata = ErrorMetadata::builder().code(code).message("a message").build();
+        let status = status.try_into().expect("an HTTP status");
+        let response = HttpResponse::new(status, SdkBody::empty());
+        let error = SdkError::service_error(GetObjectError::generic(metadata), response);
+        let call = Call {
+            operation: "read the tag",
+            action: "s3:GetObject",
+            place: "bucket 'b'",
+            key: "s3://b/pkg/tags/live",
+        };
+        call.error(&error)
+    }
+
+    #[test]
+    #[cfg(feature = "ledger-s3")]
+    fn codes_and_statuses_have_one_meaning_each() {
+        use crate::exit::Exit;
+
+        for (status, code, exit) in [
+            (404, "NoSuchBucket", Exit::NotFound),
+            (400, "ResourceNotFoundException", Exit::NotFound),
+            (403, "AccessDenied", Exit::Denied),
+            (403, "", Exit::Denied),
+            (401, "", Exit::Denied),
+            (403, "InvalidAccessKeyId", Exit::Denied),
+            (403, "SignatureDoesNotMatch", Exit::Denied),
+            (400, "ExpiredToken", Exit::Denied),
+            (400, "UnrecognizedClientException", Exit::Denied),
+            (403, "RequestTimeTooSkewed", Exit::Denied),
+            (503, "SlowDown", Exit::Unavailable),
+            (400, "ProvisionedThroughputExceededException", Exit::Unavailable),
+            (500, "InternalError", Exit::Unavailable),
+            (502, "", Exit::Unavailable),
+            (301, "PermanentRedirect", Exit::Usage),
+            // A missing upload, a broken request: neither is an absent key, nor does it get better.
+            (404, "NoSuchUpload", Exit::Other),
+            (400, "ValidationException", Exit::Other),
+        ] {
+            assert_eq!(Exit::from(&mapped(status, code)), exit, "{status} {code}");
+        }
+        assert_eq!(*mapped(503, "SlowDown").meaning(), Meaning::Throttled);
+        assert_eq!(*mapped(503, "ServiceUnavailable").meaning(), Meaning::Unavailable);
+    }
+
+    #[test]
+    #[cfg(feature = "ledger-s3")]
+    fn an_error_says_what_was_refused_and_what_to_do() {
+        let error = mapped(403, "AccessDenied");
+        let text =
+            "access denied: s3:GetObject on s3://b/pkg/tags/live (cannot read the tag: s3://b/pkg/tags/live)";
+        assert_eq!(error.to_string(), text);
+        assert_eq!(error.hint(), Some("grant s3:GetObject on bucket 'b'"));
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        assert_eq!(cause.as_deref(), Some("HTTP 403 AccessDenied: a message"));
+        let error = mapped(404, "NoSuchBucket");
+        assert_eq!(
+            error.to_string(),
+            "bucket 'b' does not exist (cannot read the tag: s3://b/pkg/tags/live)"
+        );
+        assert_eq!(error.hint(), Some("create it with 'sacker init'"));
+    }
+}

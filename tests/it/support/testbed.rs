@@ -1,0 +1,270 @@
+//! Real servers from the test bed (`testbed/`), each started at most once per test process, on free ports.
+//!
+//! Where a component was not built, its tests say so and pass; with `CI=true` they fail instead.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
+use std::sync::{LazyLock, OnceLock};
+use std::time::{Duration, Instant};
+
+use sacker::connect::Connect;
+use sacker::environment::Environment;
+
+use super::process::{Folder, Supervised};
+
+/// Java on a busy machine is the slowest to come up.
+const START_DEADLINE: Duration = Duration::from_secs(90);
+
+/// How often a server is started anew because somebody else took its port first.
+const STARTS: usize = 4;
+
+const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/testbed");
+
+/// A server of the test bed.
+#[derive(Debug)]
+pub(crate) struct Server {
+    process: Supervised,
+    ports: Vec<u16>,
+}
+
+impl Server {
+    /// Starts `testbed/run <component> <folder> <ports> <arguments>` with as many free ports as asked for, and waits until
+    /// it answers. `fixed` ports come after the free ones (the API server takes etcd's). Fails the test with the
+    /// server's log when it does not come up.
+    pub(crate) fn start(
+        component: &str,
+        folder: &Path,
+        free: usize,
+        fixed: &[u16],
+        arguments: &[&str],
+    ) -> Self {
+        let mut log = String::new();
+        for _ in 0..STARTS {
+            let mut ports = free_ports(free);
+            ports.extend(fixed);
+            match Self::start_on(component, folder, ports, arguments) {
+                Ok(server) => return server,
+                Err(output) => log = output,
+            }
+        }
+        panic!("{component} does not start; the end of its log:\n{log}");
+    }
+
+    /// One start on these ports; the server's log when it ends by itself or does not answer in time.
+    pub(crate) fn start_on(
+        component: &str,
+        folder: &Path,
+        ports: Vec<u16>,
+        arguments: &[&str],
+    ) -> Result<Self, String> {
+        let run = format!("{SCRIPTS}/run");
+        let folder_text = folder.to_str().expect("test folders are UTF-8");
+        let texts: Vec<String> = ports.iter().map(u16::to_string).collect();
+        let mut command = vec![run.as_str(), component, folder_text];
+        command.extend(texts.iter().map(String::as_str));
+        command.extend(arguments);
+        let environment = [("TESTBED_ACCESS_KEY", ACCESS_KEY), ("TESTBED_SECRET_KEY", SECRET_KEY)];
+        let log = folder.join(format!("{component}-{}.log", texts[0]));
+        let process = Supervised::start(&command, &environment, &log);
+        let server = Self { process, ports };
+        let end = Instant::now() + START_DEADLINE;
+        while !server.is_ready(component, folder_text) {
+            if !server.process.is_running() || Instant::now() > end {
+                return Err(server.process.log());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(server)
+    }
+
+    fn is_ready(&self, component: &str, folder: &str) -> bool {
+        let probe = Command::new(format!("{SCRIPTS}/ready"))
+            .args([component, &self.ports[0].to_string(), folder])
+            .output()
+            .expect("testbed/ready runs");
+        probe.status.success()
+    }
+
+    /// The first port: the one that clients use.
+    pub(crate) fn port(&self) -> u16 {
+        self.ports[0]
+    }
+
+    /// The URL of a server without TLS.
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port())
+    }
+
+    /// The process itself, to kill it or to read its log.
+    pub(crate) fn process(&self) -> &Supervised {
+        &self.process
+    }
+}
+
+/// Ports that nobody listens on right now, all different.
+pub(crate) fn free_ports(count: usize) -> Vec<u16> {
+    let listeners: Vec<TcpListener> =
+        (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+    listeners.iter().map(|listener| listener.local_addr().expect("it is bound").port()).collect()
+}
+
+/// Whether `component` was built. If not, says loudly that the caller's tests are skipped; fails under `CI=true`.
+pub(crate) fn is_there(component: &str) -> bool {
+    static STATES: LazyLock<BTreeMap<String, String>> = LazyLock::new(|| {
+        let list = Command::new(format!("{SCRIPTS}/get")).arg("--list").output().expect("testbed/get runs");
+        let text = String::from_utf8_lossy(&list.stdout).into_owned();
+        let row = |line: &str| {
+            let mut words = line.split_whitespace();
+            let name = words.next()?.to_owned();
+            Some((name, words.nth(1)?.to_owned()))
+        };
+        text.lines().filter_map(row).collect()
+    });
+    if STATES.get(component).is_some_and(|state| state == "ready") {
+        return true;
+    }
+    let message = format!("SKIPPED: {component} is missing; get it with: testbed/get {component}\n");
+    assert!(Environment::of_process().get("CI") != Some("true"), "{message}");
+    // Past the capture of the test harness, so that it is seen.
+    let _ = std::io::stderr().write_all(message.as_bytes());
+    false
+}
+
+/// Says once, past the capture of the test harness, which real server takes part.
+fn announce(component: &str, server: &Server) {
+    let mut line = String::new();
+    let _ = writeln!(line, "testbed: {component} on 127.0.0.1:{}", server.port());
+    let _ = std::io::stderr().write_all(line.as_bytes());
+    // For the summary at the end of `make test`.
+    if let Some(folder) = Environment::of_process().get("SACKER_SERVERS") {
+        std::fs::create_dir_all(folder).expect("the folder for the summary can be created");
+        std::fs::write(Path::new(folder).join(component), server.url()).expect("the summary can be written");
+    }
+}
+
+const ACCESS_KEY: &str = "testbed";
+const SECRET_KEY: &str = "testbed-secret";
+
+/// A server that all tests of this process share, with the folder it keeps its data in.
+type Shared = OnceLock<Option<(Server, Folder)>>;
+
+fn shared(
+    cell: &'static Shared,
+    component: &str,
+    ports: usize,
+    arguments: &[&str],
+) -> Option<&'static Server> {
+    let started = cell.get_or_init(|| {
+        is_there(component).then(|| {
+            let folder = Folder::new(component);
+            let server = Server::start(component, folder.path(), ports, &[], arguments);
+            announce(component, &server);
+            (server, folder)
+        })
+    });
+    if started.is_none() {
+        is_there(component);
+    }
+    started.as_ref().map(|(server, _)| server)
+}
+
+/// An S3 server.
+#[derive(Debug, Clone)]
+pub(crate) struct S3Server {
+    /// `http://127.0.0.1:<port>`
+    pub(crate) endpoint: String,
+    /// The root user.
+    pub(crate) access_key: &'static str,
+    /// Its secret.
+    pub(crate) secret_key: &'static str,
+}
+
+impl S3Server {
+    fn of(server: &Server) -> Self {
+        Self { endpoint: server.url(), access_key: ACCESS_KEY, secret_key: SECRET_KEY }
+    }
+
+    /// Settings with the server's root credentials.
+    pub(crate) fn connect(&self) -> Connect {
+        super::connect(self.access_key, self.secret_key)
+    }
+
+    /// `s3://<bucket>` on this server.
+    pub(crate) fn uri(&self, bucket: &str) -> String {
+        format!("s3://{bucket}?endpoint={}", self.endpoint)
+    }
+}
+
+/// MinIO: what most people run, archived upstream.
+pub(crate) fn minio() -> Option<S3Server> {
+    static CELL: Shared = OnceLock::new();
+    shared(&CELL, "minio", 2, &[]).map(S3Server::of)
+}
+
+/// versitygw on a file system: maintained, and an independent implementation.
+pub(crate) fn versitygw() -> Option<S3Server> {
+    static CELL: Shared = OnceLock::new();
+    shared(&CELL, "versitygw", 1, &[]).map(S3Server::of)
+}
+
+/// DynamoDB Local, shared: tests differ by table prefix.
+#[derive(Debug, Clone)]
+pub(crate) struct DynamoServer {
+    /// `http://127.0.0.1:<port>`
+    pub(crate) endpoint: String,
+    /// It accepts any keys, but each key id has its own tables.
+    pub(crate) access_key: &'static str,
+    /// Any will do.
+    pub(crate) secret_key: &'static str,
+}
+
+impl DynamoServer {
+    /// Settings that reach the shared tables.
+    pub(crate) fn connect(&self) -> Connect {
+        super::connect(self.access_key, self.secret_key)
+    }
+
+    /// `dynamo://us-east-1/<prefix>` on this server.
+    pub(crate) fn uri(&self, prefix: &str) -> String {
+        format!("dynamo://us-east-1/{prefix}?endpoint={}", self.endpoint)
+    }
+}
+
+/// DynamoDB Local.
+pub(crate) fn dynamodb() -> Option<DynamoServer> {
+    static CELL: Shared = OnceLock::new();
+    let server = shared(&CELL, "dynamodb-local", 1, &[])?;
+    Some(DynamoServer { endpoint: server.url(), access_key: ACCESS_KEY, secret_key: SECRET_KEY })
+}
+
+/// The starters themselves.
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_start_once_and_answer() {
+        assert_eq!(minio().map(|server| server.endpoint), minio().map(|server| server.endpoint));
+        versitygw();
+        dynamodb();
+    }
+
+    #[test]
+    fn a_killed_server_is_gone() {
+        if !is_there("versitygw") {
+            return;
+        }
+        let folder = Folder::new("killed");
+        let server = Server::start("versitygw", folder.path(), 1, &[], &[]);
+        assert!(server.process().is_running());
+        server.process().kill();
+        assert!(!server.process().is_running());
+        assert!(!Path::new(&format!("/proc/{}", server.process().pid())).exists());
+        let path = folder.path().to_owned();
+        drop(folder);
+        assert!(!path.exists());
+    }
+}
