@@ -23,6 +23,8 @@ pub mod environment;
 pub mod error;
 pub mod exit;
 pub mod fetch;
+#[cfg(feature = "init")]
+pub mod init;
 pub mod ledger;
 pub mod model;
 pub mod retry;

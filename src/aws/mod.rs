@@ -160,6 +160,17 @@ fn flag(environment: &Environment, name: &str) -> bool {
     environment.get(name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
 }
 
+/// Time limits for a request that moves `bytes` of a blob: the deadline, and on top of it the time the bytes take on
+/// the slowest line that is still of use (64 KiB/s). Silence is caught earlier, by the stall protection.
+#[cfg(feature = "store-s3")]
+pub(crate) fn transfer_timeouts(bytes: u64, connect: &Connect) -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT.min(connect.deadline))
+        .disable_operation_attempt_timeout()
+        .operation_timeout(connect.deadline + Duration::from_secs(bytes / (64 * 1024)))
+        .build()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

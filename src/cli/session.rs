@@ -39,6 +39,7 @@ impl<'a> Session<'a> {
         Ok(Self {
             connect: Connect {
                 deadline: global.timeout.unwrap_or(Connect::DEFAULT_DEADLINE),
+                environment: environment.clone(),
                 ..Connect::default()
             },
             configuration,

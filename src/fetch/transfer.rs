@@ -10,7 +10,7 @@ use futures::StreamExt as _;
 use futures::stream::BoxStream;
 
 use super::{Artifact, Patience};
-use crate::error::{Error, Meaning, Result};
+use crate::error::{Error, Meaning, Missing, Result};
 use crate::store::{BlobReader, Store};
 
 /// A resumed stream that brought at least this much has proved that the store is alive: the count of failures starts
@@ -47,7 +47,7 @@ impl<'a> Transfer<'a> {
         artifact: &'a Artifact,
         patience: Patience,
     ) -> Result<Self> {
-        let BlobReader { size, stream } = store.open(&artifact.sha256, 0).await?;
+        let BlobReader { size, stream } = ask(store, artifact, 0).await?;
         if let Some(recorded) = artifact.size
             && recorded != size
         {
@@ -111,7 +111,7 @@ impl<'a> Transfer<'a> {
     }
 
     async fn reopen(&self) -> Result<BoxStream<'static, Result<Bytes>>> {
-        let BlobReader { size, stream } = self.store.open(&self.artifact.sha256, self.offset).await?;
+        let BlobReader { size, stream } = ask(self.store, self.artifact, self.offset).await?;
         if size != self.size {
             let why = format!("the blob changed from {} to {size} bytes while it was read", self.size);
             return Err(corrupt(self.artifact, why));
@@ -146,6 +146,24 @@ impl<'a> Transfer<'a> {
             self.store.uri()
         ))
     }
+}
+
+/// Opens the blob. An absent one is told by the name that the caller knows it by.
+async fn ask(store: &dyn Store, artifact: &Artifact, offset: u64) -> Result<BlobReader> {
+    store.open(&artifact.sha256, offset).await.map_err(|error| {
+        if !matches!(error.meaning(), Meaning::NotFound(Missing::Blob(_))) {
+            return error;
+        }
+        let named = Error::new(error.meaning().clone(), "fetch the blob").with_key(format!(
+            "{} from {}",
+            artifact.label,
+            store.uri()
+        ));
+        match error.hint() {
+            Some(hint) => named.with_hint(hint),
+            None => named,
+        }
+    })
 }
 
 /// The next bytes that are any; empty ones are no sign of life.

@@ -26,6 +26,8 @@ mod s3;
 pub use layout::ObjectLedger;
 pub use memory::MemoryObjects;
 pub use objects::{Children, ConditionalObjects, Entry, Object, Precondition, Put, Revision};
+#[cfg(feature = "ledger-s3")]
+pub use s3::S3Objects;
 
 /// What `init` sets up. Each setting names what a new ledger gets; an existing one is not changed without `upgrade`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -32,7 +32,7 @@ const WRITE: Operation = Operation { words: "write a record", action: "s3:PutObj
 
 /// Objects in one bucket.
 #[derive(Debug)]
-pub(super) struct S3Objects {
+pub struct S3Objects {
     bucket: Bucket,
     connect: Connect,
 }
@@ -42,7 +42,7 @@ impl S3Objects {
     ///
     /// # Errors
     /// `Invalid` when no region is known, or the credential settings are incomplete.
-    pub(super) async fn open(location: &S3Location, connect: &Connect) -> Result<Self> {
+    pub async fn open(location: &S3Location, connect: &Connect) -> Result<Self> {
         Ok(Self { bucket: Bucket::open(location, connect).await?, connect: connect.clone() })
     }
 

@@ -19,20 +19,25 @@ use tempfile::TempDir;
 
 use self::faulty::{Fault, FaultyStore};
 
+/// Bytes that compress and repeat like a real file: not at all.
+pub(crate) fn noise(size: usize) -> Vec<u8> {
+    let mut state = 7_u64;
+    let mut bytes = Vec::with_capacity(size + 8);
+    while bytes.len() < size {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(size);
+    bytes
+}
+
 /// Long enough for several pieces and more than the queue between network and disk holds.
 const SIZE: usize = 5_000_003;
 
 const HASTE: Patience = Patience { stall: Duration::from_millis(50), retries: 2 };
 
 fn blob() -> Bytes {
-    let mut state = 7_u64;
-    let mut bytes = Vec::with_capacity(SIZE);
-    while bytes.len() < SIZE {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        bytes.extend_from_slice(&state.to_le_bytes());
-    }
-    bytes.truncate(SIZE);
-    bytes.into()
+    noise(SIZE).into()
 }
 
 fn artifact(blob: &Bytes) -> Artifact {
@@ -50,7 +55,7 @@ async fn get(store: &dyn Store, artifact: &Artifact, target: impl AsRef<Path>) -
 }
 
 /// Everything in a directory, by name.
-fn names(directory: &Path) -> Vec<String> {
+pub(crate) fn names(directory: &Path) -> Vec<String> {
     let mut names: Vec<_> = fs::read_dir(directory)
         .expect("the directory is there")
         .map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8"))
@@ -169,6 +174,7 @@ async fn an_absent_blob_is_not_found() {
     let (directory, path) = with_old_file();
     let error = get(&store, &artifact(&blob), directory.path()).await.expect_err("no blob");
     assert_eq!(Exit::from(&error), Exit::NotFound, "{error}");
+    assert!(error.to_string().contains("frontend-server@23 from file:///faulty"), "{error}");
     assert_eq!(fs::read_to_string(path).expect("the file"), "old");
 }
 
@@ -251,6 +257,22 @@ async fn a_file_that_is_right_only_at_first_sight_is_replaced() {
         assert_eq!(mode(&path), 0o644);
     }
     assert_eq!(store.opened(), 4);
+}
+
+#[tokio::test]
+async fn a_right_file_of_somebody_else_is_replaced() {
+    if !rustix::process::geteuid().is_root() {
+        // Only root can give files away.
+        return;
+    }
+    let blob = Bytes::from_static(b"bytes");
+    let store = FaultyStore::new(&[&blob], &[Fault::None]);
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = get(&store, &artifact(&blob), directory.path()).await.expect("the blob").path;
+    std::os::unix::fs::chown(&path, Some(12_345), None).expect("it is given away");
+    let again = get(&store, &artifact(&blob), directory.path()).await.expect("the blob");
+    assert!(!again.already_there);
+    assert_eq!(fs::metadata(&path).expect("the file").uid(), 0);
 }
 
 #[tokio::test]

@@ -4,5 +4,6 @@
 
 mod cli;
 mod fetch;
+mod init;
 mod ledgers;
 mod support;
