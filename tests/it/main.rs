@@ -2,4 +2,5 @@
 
 #![expect(clippy::panic, reason = "a helper that fails ends its test, which is what it is for")]
 
+mod stores;
 mod support;
