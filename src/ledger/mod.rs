@@ -16,6 +16,8 @@ use crate::model::{
     TagState, TagView, Version, VersionRecord,
 };
 
+#[cfg(feature = "ledger-dynamo")]
+mod dynamo;
 mod file;
 mod layout;
 mod memory;
@@ -23,6 +25,8 @@ mod objects;
 #[cfg(feature = "ledger-s3")]
 mod s3;
 
+#[cfg(feature = "ledger-dynamo")]
+pub use dynamo::DynamoLedger;
 pub use layout::ObjectLedger;
 pub use memory::MemoryObjects;
 pub use objects::{Children, ConditionalObjects, Entry, Object, Precondition, Put, Revision};
@@ -78,8 +82,9 @@ pub struct TagOutcome {
 /// if that cannot be done until the deadline, the error is `Unavailable` and [`Error::unsettled`] has the id.
 ///
 /// # Cancellation
-/// Dropping a future leaves each record either written whole or not at all. Repeating a write with the same id
-/// (`NewVersion::add_id`, `TagChange::id`) recognises the first attempt and succeeds without a second effect.
+/// Dropping a future leaves each record either written whole or not at all. Within one call every retry recognises its
+/// own earlier attempt by the id (`NewVersion::add_id`, `TagChange::id`). A second call of `change_tag` with the same id
+/// recognises the first while that is still the tag's newest event; a second call of `add` is a second version.
 #[async_trait]
 pub trait Ledger: Send + Sync + Debug {
     /// Where it is, for messages.
@@ -187,7 +192,7 @@ pub trait Ledger: Send + Sync + Debug {
 ///
 /// # Errors
 /// `Invalid` when this build has no such backend, or its settings are broken.
-#[cfg_attr(not(feature = "ledger-s3"), expect(clippy::unused_async, reason = "loading AWS settings waits"))]
+#[cfg_attr(not(feature = "aws"), expect(clippy::unused_async, reason = "loading AWS settings waits"))]
 pub async fn open(uri: &LedgerUri, connect: &Connect) -> Result<Arc<dyn Ledger>> {
     match uri {
         LedgerUri::File(location) => {
@@ -199,6 +204,9 @@ pub async fn open(uri: &LedgerUri, connect: &Connect) -> Result<Arc<dyn Ledger>>
             let objects = s3::S3Objects::open(location, connect).await?;
             Ok(Arc::new(ObjectLedger::new(uri.clone(), objects, connect.clone())))
         }
+        #[cfg(feature = "ledger-dynamo")]
+        LedgerUri::Dynamo(location) => Ok(Arc::new(DynamoLedger::open(location, connect).await?)),
+        #[cfg(not(all(feature = "ledger-s3", feature = "ledger-dynamo")))]
         other => Err(Error::invalid(format!("this build has no {}:// ledger", other.scheme()))),
     }
 }

@@ -126,3 +126,96 @@ pub fn check_access(
     };
     Err(Denial { message: format!("{missing}; ask the owner of the SackerLedger to add it to spec.access") })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(label: Option<(&str, &str)>, packages: &[&str], verbs: &[Verb]) -> AccessRule {
+        let selector = LabelSelector {
+            match_labels: label.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+            match_expressions: Vec::new(),
+        };
+        AccessRule {
+            namespaces: Some(selector),
+            packages: packages.iter().map(|glob| Glob::new(*glob)).collect(),
+            verbs: verbs.to_vec(),
+        }
+    }
+
+    fn check(rules: &[AccessRule], labels: &[(&str, &str)], package: &str, verb: Verb) -> Result<(), String> {
+        let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        check_access(rules, "web", &labels, &PackageName::existing(package), verb)
+            .map_err(|denial| denial.message)
+    }
+
+    #[test]
+    fn a_rule_grants_what_it_lists() {
+        let rules = [rule(Some(("team", "web")), &["frontend-*", "web/**"], &[Verb::Read, Verb::Tag])];
+        for package in ["frontend-server", "web/a/b"] {
+            for verb in [Verb::Read, Verb::Tag] {
+                check(&rules, &[("team", "web"), ("x", "y")], package, verb).expect(package);
+            }
+        }
+    }
+
+    #[test]
+    fn everything_else_is_denied_and_the_message_says_what_is_missing() {
+        let rules = [
+            rule(Some(("team", "web")), &["frontend-*"], &[Verb::Read]),
+            AccessRule {
+                namespaces: None,
+                packages: vec![Glob::new("**")],
+                verbs: vec![Verb::Read, Verb::Tag],
+            },
+        ];
+        for (rules, labels, package, verb, missing) in [
+            (&[][..], &[("team", "web")][..], "frontend-a", Verb::Read, "no access rule at all"),
+            (&rules, &[("team", "api")], "frontend-a", Verb::Read, "selects namespace 'web'"),
+            (&rules, &[], "frontend-a", Verb::Read, "selects namespace 'web'"),
+            (&rules, &[("team", "web")], "backend", Verb::Read, "covers package 'backend'"),
+            (&rules, &[("team", "web")], "frontend-a/b", Verb::Read, "covers package"),
+            (&rules, &[("team", "web")], "frontend-a", Verb::Tag, "do not grant the verb 'tag'"),
+        ] {
+            let message = check(rules, labels, package, verb).expect_err(missing);
+            assert!(message.contains(missing), "{message}");
+        }
+    }
+
+    #[test]
+    fn verbs_and_packages_of_different_rules_do_not_mix() {
+        let rules = [rule(None, &["a"], &[Verb::Tag]), rule(None, &["b"], &[Verb::Read])];
+        check(&rules, &[], "b", Verb::Tag).expect_err("tag is granted for a only");
+    }
+
+    #[test]
+    fn selectors_have_the_meaning_of_kubernetes() {
+        let requirement = |operator, values: &[&str]| LabelSelector {
+            match_labels: BTreeMap::new(),
+            match_expressions: vec![SelectorRequirement {
+                key: "team".into(),
+                operator,
+                values: values.iter().map(|value| (*value).to_owned()).collect(),
+            }],
+        };
+        let with = BTreeMap::from([("team".to_owned(), "web".to_owned())]);
+        let without = BTreeMap::new();
+        for (operator, values, there, absent) in [
+            (SelectorOperator::In, &["web", "api"][..], true, false),
+            (SelectorOperator::In, &["api"], false, false),
+            (SelectorOperator::NotIn, &["web"], false, true),
+            (SelectorOperator::NotIn, &["api"], true, true),
+            (SelectorOperator::Exists, &[], true, false),
+            (SelectorOperator::DoesNotExist, &[], false, true),
+            (SelectorOperator::Unknown, &["web"], false, false),
+        ] {
+            let selector = requirement(operator, values);
+            assert_eq!(
+                (selector.matches(&with), selector.matches(&without)),
+                (there, absent),
+                "{operator:?} {values:?}"
+            );
+        }
+        assert!(LabelSelector::default().matches(&without), "an empty selector matches everything");
+    }
+}

@@ -215,3 +215,81 @@ pub fn verify_chain(events: &[Event]) -> Result<(), ChainBreak> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(seq: u64, from: Option<i64>, to: Option<i64>, prev: Option<&Event>) -> Event {
+        Event {
+            at: "2026-11-21T10:00:00Z".parse().expect("a time"),
+            by: "alice".into(),
+            from: from.and_then(Version::new),
+            hold: None,
+            id: format!("id-{seq}"),
+            kind: EventKind::Move,
+            owner: None,
+            prev: prev.map(Event::digest),
+            reason: Some("größe \"x\"\n".into()),
+            seq,
+            source: EventSource::Cli,
+            to: to.and_then(Version::new),
+            extra: BTreeMap::new(),
+        }
+    }
+
+    fn chain() -> Vec<Event> {
+        let one = event(1, None, Some(1), None);
+        let two = event(2, Some(1), Some(2), Some(&one));
+        let three = event(3, Some(2), None, Some(&two));
+        let four = event(4, None, Some(1), Some(&three));
+        vec![one, two, three, four]
+    }
+
+    #[test]
+    fn the_canonical_form_is_sorted_compact_and_fixed() {
+        // Changing this text breaks the chain of every ledger that exists.
+        let expected = "{\"at\":\"2026-11-21T10:00:00.000Z\",\"by\":\"alice\",\"id\":\"id-1\",\"kind\":\"move\",\
+                        \"reason\":\"größe \\\"x\\\"\\n\",\"seq\":1,\"source\":\"cli\",\"to\":1}";
+        assert_eq!(event(1, None, Some(1), None).canonical(), expected);
+    }
+
+    #[test]
+    fn fields_of_a_later_sacker_stay_in_the_digest() {
+        let text = event(1, None, Some(1), None)
+            .canonical()
+            .replace("\"kind\"", "\"approved\":{\"z\":1,\"a\":[2]},\"kind\"");
+        let read: Event = serde_json::from_str(&text).expect("an event");
+        assert!(
+            read.canonical().starts_with("{\"approved\":{\"a\":[2],\"z\":1},\"at\""),
+            "{}",
+            read.canonical()
+        );
+        assert_ne!(read.digest(), event(1, None, Some(1), None).digest());
+    }
+
+    #[test]
+    fn an_unbroken_chain_is_accepted() {
+        verify_chain(&[]).expect("an empty one");
+        verify_chain(&chain()).expect("a whole one");
+    }
+
+    #[test]
+    fn every_doctored_chain_is_rejected() {
+        type Doctor = fn(&mut Vec<Event>);
+        let doctors: [(&str, Doctor); 7] = [
+            ("a row removed from the middle", |chain| drop(chain.remove(1))),
+            ("the first row removed", |chain| drop(chain.remove(0))),
+            ("two rows swapped", |chain| chain.swap(1, 2)),
+            ("a row twice", |chain| chain.insert(1, chain[1].clone())),
+            ("an actor edited", |chain| chain[1].by = "mallory".into()),
+            ("a target edited", |chain| chain[1].to = Version::new(9)),
+            ("a forked chain", |chain| chain[2].from = Version::new(1)),
+        ];
+        for (what, doctor) in doctors {
+            let mut doctored = chain();
+            doctor(&mut doctored);
+            verify_chain(&doctored).expect_err(what);
+        }
+    }
+}

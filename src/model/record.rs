@@ -112,3 +112,25 @@ pub const fn safe_mode(mode: u32) -> u32 {
         safe => safe,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modes_lose_what_is_dangerous() {
+        for (recorded, given) in [
+            (0o100_644, 0o644),
+            (0o100_755, 0o755),
+            (0o104_755, 0o755),
+            (0o102_755, 0o755),
+            (0o100_666, 0o644),
+            (0o100_777, 0o755),
+            (0o100_600, 0o600),
+            (0o100_000, 0o644),
+            (0, 0o644),
+        ] {
+            assert_eq!(safe_mode(recorded), given, "{recorded:o}");
+        }
+    }
+}

@@ -103,3 +103,55 @@ impl<'de> Deserialize<'de> for PinnedSpec {
         String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spec_is_a_version_latest_or_a_tag() {
+        for (text, expected) in [
+            ("23", Spec::Version(Version::new(23).expect("positive"))),
+            ("latest", Spec::Latest),
+            ("live", Spec::Tag(TagName::existing("live"))),
+            ("Latest", Spec::Tag(TagName::existing("Latest"))),
+            ("0", Spec::Tag(TagName::existing("0"))),
+            ("007", Spec::Tag(TagName::existing("007"))),
+            ("v1", Spec::Tag(TagName::existing("v1"))),
+        ] {
+            assert_eq!(text.parse::<Spec>().expect(text), expected);
+            assert_eq!(expected.to_string(), text);
+        }
+        for text in ["", "a\nb", "99999999999999999999"] {
+            text.parse::<Spec>().expect_err(text);
+        }
+    }
+
+    #[test]
+    fn a_pinned_spec_is_read_from_the_right() {
+        let sha256 = Sha256::of(b"x");
+        for package in ["frontend", "a/b/c", "user@host", "a@1+sha256:b"] {
+            let text = format!("{package}@23+sha256:{sha256}");
+            let pinned: PinnedSpec = text.parse().expect(&text);
+            assert_eq!((pinned.package.as_str(), pinned.version.get(), pinned.sha256), (package, 23, sha256));
+            assert_eq!(pinned.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_no_pinned_spec_is_refused() {
+        let sha256 = Sha256::of(b"x");
+        for text in [
+            String::new(),
+            "frontend@live".into(),
+            format!("@1+sha256:{sha256}"),
+            format!("frontend@0+sha256:{sha256}"),
+            format!("frontend@1+sha256:{}", &sha256.to_string()[1..]),
+            format!("frontend@1+sha256:{sha256}0"),
+            format!("frontend@1+md5:{sha256}"),
+            format!("frontend@1 +sha256:{sha256}"),
+        ] {
+            text.parse::<PinnedSpec>().expect_err(&text);
+        }
+    }
+}

@@ -326,3 +326,84 @@ pub fn adopt_legacy(last: Option<&Event>, found: Option<Version>, at: Timestamp,
         extra: std::collections::BTreeMap::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::verify_chain;
+
+    fn version(number: i64) -> Version {
+        Version::new(number).expect("positive")
+    }
+
+    fn now() -> Timestamp {
+        "2026-11-21T10:00:00.123456Z".parse().expect("a time")
+    }
+
+    fn change(change: Change) -> TagChange {
+        TagChange::new(change, Actor { by: "alice".into(), reason: None, source: EventSource::Cli })
+    }
+
+    fn commit(current: &Current, change: &TagChange) -> Event {
+        match next_event(current, change, now()).expect("allowed") {
+            Next::Commit(event) => *event,
+            Next::Unchanged => panic!("nothing to commit"),
+        }
+    }
+
+    #[test]
+    fn any_sequence_of_changes_makes_one_chain() {
+        proptest::proptest!(|(steps in proptest::collection::vec((0_u8..7, 1_i64..4, 0_u8..3), 1..60))| {
+            let mut current = Current::default();
+            let mut events: Vec<Event> = Vec::new();
+            for (what, number, who) in steps {
+                let owner = format!("k8s:cluster/ns/{who}");
+                let claim = match who {
+                    0 => Claim::Nobody,
+                    1 => Claim::Owner(owner),
+                    _ => Claim::TakeOver(owner),
+                };
+                let to = version(number);
+                let what = match what {
+                    0 | 1 => Change::Move { to, hold: None },
+                    2 => Change::Untag,
+                    3 => Change::Hold { reason: "x".into() },
+                    4 => Change::Release,
+                    5 => Change::Adopt,
+                    _ => Change::Disown,
+                };
+                let held = current.last.as_ref().is_some_and(|event| event.hold.is_some());
+                if let Ok(Next::Commit(event)) = next_event(&current, &change(what).claiming(claim), now()) {
+                    if held {
+                        proptest::prop_assert_eq!(event.from, event.to, "a held tag moved");
+                    }
+                    current = Current { version: event.to, last: Some((*event).clone()) };
+                    events.push(*event);
+                }
+            }
+            proptest::prop_assert!(verify_chain(&events).is_ok());
+        });
+    }
+
+    #[test]
+    fn times_are_cut_to_milliseconds() {
+        let event = commit(&Current::default(), &change(Change::Move { to: version(1), hold: None }));
+        assert_eq!(super::super::time::format(event.at), "2026-11-21T10:00:00.123Z");
+    }
+
+    #[test]
+    fn a_2015_clients_write_keeps_owner_and_hold() {
+        let owned = change(Change::Move { to: version(1), hold: Some("incident".into()) })
+            .claiming(Claim::Owner("k8s:c/n/x".into()));
+        let first = commit(&Current::default(), &owned);
+        let adopted = adopt_legacy(Some(&first), Some(version(2)), now(), "id".into());
+        assert_eq!((adopted.kind, adopted.source, adopted.seq), (EventKind::Adopt, EventSource::Legacy, 2));
+        assert_eq!(
+            (adopted.owner.as_ref(), adopted.hold.as_ref()),
+            (first.owner.as_ref(), first.hold.as_ref())
+        );
+        let deleted = adopt_legacy(Some(&adopted), None, now(), "id2".into());
+        assert_eq!((deleted.kind, deleted.to), (EventKind::Untag, None));
+        verify_chain(&[first, adopted, deleted]).expect("one chain");
+    }
+}

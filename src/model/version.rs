@@ -72,3 +72,31 @@ impl<'de> Deserialize<'de> for Version {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_digits_without_a_leading_zero() {
+        for (text, number) in
+            [("1", 1), ("42", 42), ("1795223159828", 1_795_223_159_828), ("9223372036854775807", i64::MAX)]
+        {
+            assert_eq!(text.parse::<Version>().expect(text).get(), number);
+        }
+        for text in ["", "0", "01", "-1", "+1", "1.0", "1_0", " 1", "١", "9223372036854775808"] {
+            text.parse::<Version>().expect_err(text);
+        }
+    }
+
+    #[test]
+    fn json_is_a_number_or_the_text_of_the_2015_client() {
+        for (json, number) in [("7", 7), ("\"1795223159828\"", 1_795_223_159_828)] {
+            assert_eq!(serde_json::from_str::<Version>(json).expect(json).get(), number);
+        }
+        for json in ["0", "-1", "1.5", "\"latest\"", "\"\"", "null", "9223372036854775808"] {
+            serde_json::from_str::<Version>(json).expect_err(json);
+        }
+        assert_eq!(serde_json::to_string(&Version::FIRST).expect("json"), "1");
+    }
+}

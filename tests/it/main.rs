@@ -1,6 +1,10 @@
-//! The integration tests: one binary, linked once, one module per area.
+//! Integration tests: one binary, linked once, a module per area. They run against the real servers of the test bed.
 
 #![expect(clippy::panic, reason = "a helper that fails ends its test, which is what it is for")]
 
+mod cli;
+mod fetch;
+mod init;
+mod ledgers;
 mod stores;
 mod support;

@@ -147,6 +147,11 @@ fn announce(component: &str, server: &Server) {
     let mut line = String::new();
     let _ = writeln!(line, "testbed: {component} on 127.0.0.1:{}", server.port());
     let _ = std::io::stderr().write_all(line.as_bytes());
+    // For the summary at the end of `make test`.
+    if let Some(folder) = Environment::of_process().get("SACKER_SERVERS") {
+        std::fs::create_dir_all(folder).expect("the folder for the summary can be created");
+        std::fs::write(Path::new(folder).join(component), server.url()).expect("the summary can be written");
+    }
 }
 
 const ACCESS_KEY: &str = "testbed";

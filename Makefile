@@ -1,0 +1,69 @@
+# The entry for people and for CI. Every target works from a clean checkout, does its own set-up and says what it does.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# One target directory for everything, so that nothing is compiled twice.
+export CARGO_TERM_PROGRESS_WHEN ?= never
+
+say = @printf '\n== %s\n'
+
+.PHONY: help
+help: ## Print this list
+	@echo "sacker: a cloud blob manager for Kubernetes"
+	@echo
+	@sed -nE 's/^([a-z-]+):.*## (.*)$$/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+.PHONY: demo
+demo: ## Promote a package end to end on a real API server (DEMO_LEDGER=file, dynamo or s3)
+	@demo/run
+
+.PHONY: test
+test: testbed ## Run all tests against the real servers of the test bed
+	$(say) "building the binaries and the tests"
+	cargo build --quiet --bins --tests
+	$(say) "running the tests (seed: $${SACKER_SEED:-random, printed by each randomised test})"
+	@rm -rf target/servers
+	SACKER_SERVERS=$(CURDIR)/target/servers cargo test --no-fail-fast
+	@testbed/took-part target/servers
+
+.PHONY: lint
+lint: ## Check format, clippy and docs per feature set, and the dependency graph
+	$(say) "format"
+	cargo fmt --check
+	$(say) "clippy: all features, all targets"
+	cargo clippy --quiet --all-targets -- -D warnings
+	@for set in init cli operator; do \
+		printf '\n== clippy: %s alone\n' "$$set"; \
+		cargo clippy --quiet --lib --bins --no-default-features --features "$$set" -- -D warnings; \
+	done
+	$(say) "documentation"
+	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps --lib --document-private-items
+	$(say) "dependency graph"
+	lint/graph
+	$(say) "file sizes"
+	lint/sizes
+
+.PHONY: generate
+generate: ## Remake the generated files: crds/
+	$(say) "crds/"
+	cargo run --quiet --bin sacker-operator -- crds --directory crds
+
+.PHONY: check-generated
+check-generated: ## Fail when a generated file is not up to date
+	$(say) "generated files"
+	lint/generated
+
+.PHONY: testbed
+testbed: ## Build or fetch the real servers, once, into a cache outside the checkout
+	@testbed/get
+
+.PHONY: ci
+ci: ## What CI runs: lint, generated files, then the README's test command
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory check-generated
+	@$(MAKE) --no-print-directory test
+
+.PHONY: clean-demo
+clean-demo: ## Remove what an interrupted demo left in .demo/
+	rm -rf .demo
