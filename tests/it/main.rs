@@ -6,4 +6,5 @@ mod cli;
 mod fetch;
 mod init;
 mod ledgers;
+mod stores;
 mod support;
