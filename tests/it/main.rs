@@ -2,5 +2,6 @@
 
 #![expect(clippy::panic, reason = "a helper that fails ends its test, which is what it is for")]
 
+mod dynamo;
 mod ledgers;
 mod support;
