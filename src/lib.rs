@@ -11,12 +11,22 @@
 
 #[cfg(feature = "aws")]
 pub mod aws;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod clock;
+#[cfg(feature = "cli")]
+pub mod config;
 pub mod connect;
+#[cfg(feature = "operator")]
+pub mod controller;
 pub mod environment;
 pub mod error;
 pub mod exit;
+pub mod fetch;
+#[cfg(feature = "init")]
+pub mod init;
 pub mod ledger;
 pub mod model;
 pub mod retry;
 pub mod store;
+pub mod telemetry;

@@ -1,0 +1,5 @@
+//! The operator: watches, controllers and what they share.
+
+pub mod http;
+pub mod lease;
+pub mod shutdown;
