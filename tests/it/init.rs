@@ -65,7 +65,7 @@ async fn a_spec_and_a_pinned_spec(#[values(Place::File, Place::Minio, Place::Ver
 
     let ran = home.run(&["frontend-server@live", "--to", "./"]);
     ran.expect(0, "frontend-server@live is version");
-    assert_eq!(ran.stdout, line(Path::new("./app.jar"), &first));
+    assert_eq!(ran.stdout, line(Path::new("app.jar"), &first));
     assert_eq!(content(&path), "first");
 
     let ran = home.run(&["frontend-server@latest", "--to", path.to_str().expect("UTF-8"), "-q"]);
@@ -114,7 +114,7 @@ async fn several_side_by_side() {
         let bytes = noise(100_000 + number);
         let record = home.add_as(&package, &bytes, &format!("{number}.bin"), 0o100_644).await;
         let (spec, path) = match number % 3 {
-            0 => (format!("{package}@latest"), format!("./{number}.bin")),
+            0 => (format!("{package}@latest"), format!("{number}.bin")),
             1 => (format!("{package}@1=x{number}"), format!("x{number}")),
             _ => (format!("{}=y{number}", record.pinned()), format!("y{number}")),
         };
@@ -143,7 +143,7 @@ async fn one_failure_ends_all_and_leaves_no_partial_file() {
     }
 
     let ran = home.run(&["frontend-server@1", "frontend-server@2", "--to", "./"]);
-    ran.expect(2, "'frontend-server@1' and 'frontend-server@2' both go to './app.jar'");
+    ran.expect(2, "'frontend-server@1' and 'frontend-server@2' both go to 'app.jar'");
 }
 
 #[tokio::test]
@@ -154,7 +154,7 @@ async fn a_repeated_run_keeps_the_file_and_needs_no_store() {
     home.set("SACKER_STORE", "file:///nowhere/at/all");
     let ran = home.run(&["frontend-server@1", "--to", "./"]);
     ran.expect(0, "was there already");
-    assert_eq!(ran.stdout, line(Path::new("./app.jar"), &record));
+    assert_eq!(ran.stdout, line(Path::new("app.jar"), &record));
 }
 
 #[tokio::test]
@@ -405,7 +405,7 @@ async fn a_bad_destination_is_exit_8() {
     if !rustix::process::geteuid().is_root() {
         fs::set_permissions(home.out(), fs::Permissions::from_mode(0o555)).expect("the directory is closed");
         home.run(&["frontend-server@1", "--to", "./"])
-            .expect(8, "cannot write './app.jar': permission denied")
+            .expect(8, "cannot write 'app.jar': permission denied")
             .expect(8, "must be writable for user");
         fs::set_permissions(home.out(), fs::Permissions::from_mode(0o755)).expect("the directory is opened");
     }
