@@ -291,7 +291,7 @@ async fn a_server_that_is_down_is_exit_7_in_time() {
     let closed = testbed::free_ports(1)[0];
     let mute = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let mute_port = mute.local_addr().expect("it is bound").port();
-    for (port, message) in [(closed, "cause: "), (mute_port, "the backend is unavailable")] {
+    for (port, message) in [(closed, "connection refused"), (mute_port, "the backend is unavailable")] {
         let store = format!("s3://bucket?endpoint=http://127.0.0.1:{port}");
         let start = Instant::now();
         let pinned = format!("{}=x", record.pinned());
@@ -569,6 +569,36 @@ async fn a_run_after_a_killed_one_removes_what_it_left() {
     home.run(&[&argument]).expect(0, "");
     assert_eq!(home.names(), ["app.jar"]);
     assert!(fs::read(home.out().join("app.jar")).expect("the file") == bytes);
+}
+
+/// Bytes of memory that a process had at most so far.
+fn peak_memory(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the line is there");
+    let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+    kibibytes << 10
+}
+
+#[tokio::test]
+async fn memory_does_not_grow_with_the_blob() {
+    const LARGE: usize = 96 << 20;
+    let script = [Spoil::StallAt(LARGE - 1000)];
+    let Some((home, _proxy, record)) = behind_a_proxy(Place::Minio, &noise(LARGE), &script).await else {
+        return;
+    };
+    let argument = format!("{}=app.jar", record.pinned());
+    let mut child = home.command(&[&argument]).stderr(Stdio::null()).spawn().expect("sacker-init starts");
+    eventually("nearly all is written", Duration::from_secs(60), async || {
+        home.names().iter().any(|name| {
+            fs::metadata(home.out().join(name)).is_ok_and(|found| found.len() > LARGE as u64 - (1 << 20))
+        })
+    })
+    .await;
+    let peak = peak_memory(child.id());
+    child.kill().expect("it is killed");
+    child.wait().expect("it has ended");
+    // The limit of the released binary is 32 MiB; a debug build has larger code.
+    assert!(peak < 48 << 20, "{} MiB", peak >> 20);
 }
 
 #[tokio::test]
