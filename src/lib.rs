@@ -11,7 +11,11 @@
 
 #[cfg(feature = "aws")]
 pub mod aws;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod clock;
+#[cfg(feature = "cli")]
+pub mod config;
 pub mod connect;
 #[cfg(feature = "operator")]
 pub mod controller;

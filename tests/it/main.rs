@@ -2,6 +2,7 @@
 
 #![expect(clippy::panic, reason = "a helper that fails ends its test, which is what it is for")]
 
+mod cli;
 mod fetch;
 mod init;
 mod ledgers;

@@ -39,6 +39,10 @@ macro_rules! conformance {
     ($($cases:tt)*) => {
         on_target!(memory, Memory, $($cases)*);
         on_target!(file, File, $($cases)*);
+        on_target!(minio, Minio, $($cases)*);
+        on_target!(minio_sequence, MinioSequence, $($cases)*);
+        on_target!(versitygw, Versitygw, $($cases)*);
+        on_target!(dynamo, Dynamo, $($cases)*);
     };
 }
 
