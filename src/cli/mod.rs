@@ -106,45 +106,6 @@ fn run_with_session(arguments: &Arguments, environment: &Environment, printer: &
                 known = explain::look_up(&error, &session) => known,
             }
         };
-        output::print_report(&message::report(&error, &context, &message::Known::default()));
-            Exit::from(&error)
-        }
-    }
-}
-
-/// Runs a command that needs a ledger or a store.
-fn run_with_session(arguments: &Arguments, environment: &Environment, printer: &Printer) -> Outcome {
-    let verbose = arguments.global.verbose;
-    let format = if verbose == 0 { telemetry::Format::Terse } else { telemetry::Format::Text };
-    telemetry::install(format, &telemetry::filter(verbose, environment))?;
-    let session = Session::new(&arguments.global, environment, printer)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(|error| Error::new(Meaning::Other, "start the runtime").with_source(error))?;
-    let outcome = runtime.block_on(async {
-        let interrupted = session::interrupted();
-        tokio::pin!(interrupted);
-        let failed = tokio::select! {
-            biased;
-            () = &mut interrupted => Err(Failure::Error(Error::new(Meaning::Interrupted, "run the command"))),
-            outcome = commands::run(&arguments.command, &session) => outcome,
-        };
-        let Err(Failure::Error(error)) = failed else { return failed };
-        let error = input::broken_rule(error);
-        // What was answered before the failure comes before the message about it.
-        let _unwritten = printer.finish();
-        let context =
-            message::Context { verbose: verbose > 0, ..session.context(arguments.command.subject()) };
-        let known = match error.meaning() {
-            Meaning::Interrupted => message::Known::default(),
-            _ => tokio::select! {
-                biased;
-                () = &mut interrupted => message::Known::default(),
-                known = explain::look_up(&error, &session) => known,
-            },
-        };
         output::print_report(&message::report(&error, &context, &known));
         Err(Failure::Reported(Exit::from(&error)))
     });
