@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::conditions::{Condition, conditions_schema};
 use super::rules;
-use crate::model::{AccessRule, Glob, LabelSelector, Numbering, SelectorOperator, SelectorRequirement, Verb};
+use crate::model::{AccessRule, Glob, LabelSelector, SelectorOperator, SelectorRequirement, Verb};
 
 /// Where a ledger and its store are, and who in the cluster may use it.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -211,12 +211,5 @@ impl LabelSelectorSpec {
             match_labels: self.match_labels.clone(),
             match_expressions: self.match_expressions.iter().map(requirement).collect(),
         }
-    }
-}
-
-impl SackerLedgerStatus {
-    /// The same status with this numbering.
-    pub fn set_numbering(&mut self, numbering: Option<Numbering>) {
-        self.versions = numbering.map(|numbering| numbering.as_str().to_owned());
     }
 }

@@ -24,7 +24,7 @@ use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvid
 use aws_smithy_runtime_api::client::identity::SharedIdentityCache;
 use aws_smithy_runtime_api::client::result::ConnectorError;
 
-use super::error::sanitized;
+use super::error::innermost;
 use super::http;
 use crate::connect::Connect;
 use crate::environment::Environment;
@@ -259,15 +259,6 @@ fn is_transient(error: &CredentialsError) -> bool {
         link = error.source();
     }
     matches!(error, CredentialsError::ProviderTimedOut(_))
-}
-
-/// The last reason in a chain of errors: the others only repeat that it failed.
-fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut last = error;
-    while let Some(source) = last.source() {
-        last = source;
-    }
-    sanitized(&last.to_string())
 }
 
 #[cfg(test)]

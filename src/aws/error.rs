@@ -96,7 +96,10 @@ impl Call<'_> {
                 self.answered(status.unwrap_or(0), code.unwrap_or_default(), error)
             }
             SdkError::TimeoutError(_) => (Meaning::Unavailable, None),
-            SdkError::DispatchFailure(failure) if !failure.is_user() => (Meaning::Unavailable, None),
+            SdkError::DispatchFailure(failure) if !failure.is_user() => {
+                let hint = format!("check the endpoint and the network: {}", innermost(error));
+                (Meaning::Unavailable, Some(hint))
+            }
             _ => (Meaning::Other, None),
         };
         let error = self.with(meaning).with_source(Cause::of(error, status, code));
@@ -193,12 +196,17 @@ impl Cause {
         if let SdkError::TimeoutError(_) = error {
             return Self("no answer in time".to_owned());
         }
-        let mut last: &(dyn std::error::Error + 'static) = error;
-        while let Some(source) = last.source() {
-            last = source;
-        }
-        Self(sanitized(&last.to_string()))
+        Self(innermost(error))
     }
+}
+
+/// The last reason in a chain of errors: the others only repeat that it failed.
+pub(super) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut last = error;
+    while let Some(source) = last.source() {
+        last = source;
+    }
+    sanitized(&last.to_string())
 }
 
 impl fmt::Display for Cause {
@@ -210,7 +218,7 @@ impl fmt::Display for Cause {
 impl std::error::Error for Cause {}
 
 /// One short line without control characters, and without the query of any URL: that is where signatures stand.
-pub(super) fn sanitized(text: &str) -> String {
+fn sanitized(text: &str) -> String {
     const LONGEST: usize = 300;
     let mut line = String::new();
     for word in text.split_whitespace() {

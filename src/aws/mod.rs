@@ -3,6 +3,8 @@
 //! Reads AWS settings from [`Connect::environment`], so that a test or a cluster can give its own. Not responsible for
 //! what the clients are used for; how their errors are read stands in [`error`].
 
+#[cfg(any(feature = "ledger-s3", feature = "store-s3"))]
+pub(crate) mod bucket;
 mod credentials;
 pub mod error;
 mod http;
@@ -23,6 +25,10 @@ use crate::error::{Error, Result};
 
 pub use credentials::Session;
 pub use error::{Call, status_and_code};
+
+/// The region that a bucket is created in when its location is left out, and the only one where it must be.
+#[cfg(any(feature = "ledger-s3", feature = "store-s3"))]
+const REGION_WITHOUT_CONSTRAINT: &str = "us-east-1";
 
 /// Servers on the same machine or in the same cluster need no region, but a signature does.
 const REGION_OF_CUSTOM_ENDPOINTS: &str = "us-east-1";
@@ -152,6 +158,17 @@ fn sdk_config(place: Place, connect: &Connect) -> Result<SdkConfig> {
 
 fn flag(environment: &Environment, name: &str) -> bool {
     environment.get(name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
+}
+
+/// Time limits for a request that moves `bytes` of a blob: the deadline, and on top of it the time the bytes take on
+/// the slowest line that is still of use (64 KiB/s). Silence is caught earlier, by the stall protection.
+#[cfg(feature = "store-s3")]
+pub(crate) fn transfer_timeouts(bytes: u64, connect: &Connect) -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT.min(connect.deadline))
+        .disable_operation_attempt_timeout()
+        .operation_timeout(connect.deadline + Duration::from_secs(bytes / (64 * 1024)))
+        .build()
 }
 
 #[cfg(test)]

@@ -1,1 +1,9 @@
-fn main() {}
+//! The init container: see [`sacker::init`].
+
+use std::process::ExitCode;
+
+use sacker::environment::Environment;
+
+fn main() -> ExitCode {
+    sacker::init::main(std::env::args_os(), &Environment::of_process()).into()
+}

@@ -1,6 +1,7 @@
-//! The operator.
-fn main() {
-    for (n, c) in sacker::controller::crd_files().unwrap() {
-        std::fs::write(format!("crds/{n}"), c).unwrap();
-    }
+//! The operator: see `sacker-operator --help`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sacker::controller::main(std::env::args_os()).into()
 }

@@ -1,1 +1,7 @@
-fn main() {}
+//! The admin command line.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sacker::cli::main()
+}

@@ -15,6 +15,7 @@ use super::error::Failure;
 use super::events::Events;
 use super::index::Index;
 use super::lease::Guard;
+use super::ledger::Probed;
 use super::metrics::Metrics;
 use super::poll::Polls;
 use super::pool::Pool;
@@ -88,6 +89,16 @@ where
     }
 }
 
+impl<K> fmt::Debug for Kind<K>
+where
+    Guarded<K>: kube::Resource<DynamicType = ()>,
+    K: 'static,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kind").field("objects", &self.cache.len()).finish_non_exhaustive()
+    }
+}
+
 /// What all controllers share.
 pub struct Context {
     /// The Kubernetes API.
@@ -114,6 +125,8 @@ pub struct Context {
     pub views: Views,
     /// The poll of each SackerLedger.
     pub polls: Polls,
+    /// The SackerLedgers that were asked already.
+    pub probed: Probed,
     /// The pauses of objects that failed.
     pub backoffs: Backoffs,
     /// The statuses that the caches may not show yet.
@@ -153,5 +166,6 @@ impl Context {
     pub fn forget(&self, uid: &str) {
         self.backoffs.reset(uid);
         self.written.forget(uid);
+        self.probed.forget(uid);
     }
 }

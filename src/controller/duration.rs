@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 /// Reads a duration; nothing if it is not one.
-pub fn parse(text: &str) -> Option<Duration> {
+pub(super) fn parse(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut total = Duration::ZERO;
     if rest.is_empty() {

@@ -22,6 +22,8 @@ pub use access::{
 pub use digest::{Hasher, Sha256};
 pub use event::{ChainBreak, Event, EventKind, EventSource, Hold, verify_chain};
 pub use glob::Glob;
+#[cfg(feature = "cli")]
+pub(crate) use name::shown_in_full;
 pub use name::{PackageName, TagName};
 pub use record::{NewVersion, Removal, VersionRecord, check_basename, safe_mode};
 pub use spec::{PinnedSpec, Spec};

@@ -106,7 +106,7 @@ impl fmt::Display for PackageName {
 }
 
 /// Like [`shown`], never cut: what is printed must be what can be typed, where it can be typed at all.
-fn shown_in_full(name: &str) -> std::borrow::Cow<'_, str> {
+pub(crate) fn shown_in_full(name: &str) -> std::borrow::Cow<'_, str> {
     if name.chars().any(|letter| letter.is_control() || is_direction_control(letter)) {
         let escape = |letter: char| {
             let hidden = letter.is_control() || is_direction_control(letter);

@@ -15,6 +15,15 @@ use crate::connect::Connect;
 use crate::error::Result;
 use crate::model::{Sha256, StoreUri};
 
+mod file;
+#[cfg(feature = "store-s3")]
+mod multipart;
+#[cfg(feature = "store-s3")]
+mod s3;
+#[cfg(feature = "store-s3")]
+mod sending;
+mod source;
+
 /// What is known of a blob without reading it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BlobInfo {
@@ -90,7 +99,13 @@ pub trait Store: Send + Sync + Debug {
 ///
 /// # Errors
 /// `Invalid` when this build has no such backend, or its settings are broken.
-#[expect(clippy::unused_async, reason = "loading AWS settings waits")]
-pub async fn open(uri: &StoreUri, _connect: &Connect) -> Result<Arc<dyn Store>> {
-    Err(crate::error::Error::invalid(format!("this build has no store for {uri}")))
+#[cfg_attr(not(feature = "store-s3"), expect(clippy::unused_async, reason = "loading AWS settings waits"))]
+pub async fn open(uri: &StoreUri, connect: &Connect) -> Result<Arc<dyn Store>> {
+    match uri {
+        StoreUri::File(location) => Ok(Arc::new(file::FileStore::new(location))),
+        #[cfg(feature = "store-s3")]
+        StoreUri::S3(location) => Ok(Arc::new(s3::S3Store::open(location, connect).await?)),
+        #[cfg(not(feature = "store-s3"))]
+        StoreUri::S3(_) => Err(crate::error::Error::invalid(format!("this build has no store for {uri}"))),
+    }
 }

@@ -2,6 +2,11 @@
 
 #![expect(clippy::panic, reason = "a helper that fails ends its test, which is what it is for")]
 
+mod cli;
 mod crds;
+mod dynamo;
+mod fetch;
+mod init;
 mod ledgers;
+mod stores;
 mod support;

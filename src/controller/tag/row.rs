@@ -2,19 +2,15 @@
 //!
 //! Messages hold no times that change from pass to pass: an equal status must stay equal.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 
 use super::decide::{Again, Decision, Plan, Wish};
 use crate::api::Reason;
 use crate::api::conditions::{ConditionStatus, Progress, Summary};
+use crate::controller::SLOW;
 use crate::controller::error::{Class, place};
 use crate::error::Error;
 use crate::model::{Expected, Hold, Version, time};
-
-/// How often to look again for what no watch and no poll shows: a mended credential, a repaired record.
-pub(super) const SLOW: Duration = Duration::from_secs(300);
 
 fn points_at(version: Option<Version>) -> String {
     version.map_or_else(|| "nowhere".to_owned(), |version| format!("at version {version}"))

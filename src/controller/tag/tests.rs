@@ -5,9 +5,9 @@ use jiff::Timestamp;
 use super::decide::{
     Again, ClusterView, Decision, LedgerState, LedgerView, Mover, Plan, Pointer, Target, Wish, decide,
 };
-use super::row::SLOW;
 use crate::api::conditions::{ConditionStatus, Progress};
 use crate::api::{DriftPolicy, Reason};
+use crate::controller::SLOW;
 use crate::error::{Error, Meaning, Missing};
 use crate::model::{Expected, Hold, PackageName, Version};
 

@@ -1,0 +1,127 @@
+//! One bucket, and perhaps a prefix in it: what the S3 ledger and the S3 store have in common.
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+
+use super::{Call, REGION_WITHOUT_CONSTRAINT, s3_client, status_and_code};
+use crate::connect::Connect;
+use crate::error::{Error, Meaning, Missing, Result};
+use crate::model::S3Location;
+
+/// A bucket with the client that reaches it.
+#[derive(Debug)]
+pub(crate) struct Bucket {
+    pub(crate) client: Client,
+    pub(crate) name: String,
+    /// Empty, or ending in `/`.
+    prefix: String,
+    /// The bucket in messages.
+    place: String,
+}
+
+/// What is being done to a bucket or a key in it, for messages.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Operation {
+    /// A verb phrase.
+    pub(crate) words: &'static str,
+    /// The IAM action that it needs.
+    pub(crate) action: &'static str,
+}
+
+impl Bucket {
+    /// Makes no request.
+    pub(crate) async fn open(location: &S3Location, connect: &Connect) -> Result<Self> {
+        Ok(Self {
+            client: s3_client(location, connect).await?,
+            name: location.bucket.clone(),
+            prefix: location.prefix.clone(),
+            place: format!("bucket '{}'", location.bucket),
+        })
+    }
+
+    /// The whole key of `key` below the prefix.
+    pub(crate) fn key(&self, key: &str) -> String {
+        format!("{}{key}", self.prefix)
+    }
+
+    /// What a listing or a caller calls a whole key.
+    pub(crate) fn below_prefix<'k>(&self, key: &'k str) -> &'k str {
+        key.strip_prefix(&self.prefix).unwrap_or(key)
+    }
+
+    /// The key as it is called in messages.
+    pub(crate) fn uri(&self, key: &str) -> String {
+        format!("s3://{}/{}{key}", self.name, self.prefix)
+    }
+
+    /// The error that `error` means. A 404 for an absent key is the caller's to recognise first.
+    pub(crate) fn error<E>(&self, operation: Operation, key: &str, error: &SdkError<E, HttpResponse>) -> Error
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let uri = self.uri(key);
+        let call =
+            Call { operation: operation.words, action: operation.action, place: &self.place, key: &uri };
+        let meant = call.error(error);
+        let (status, code) = status_and_code(error);
+        if operation.action == "s3:GetObject"
+            && status == Some(403)
+            && matches!(code, None | Some("AccessDenied"))
+        {
+            return meant.with_hint(format!(
+                "grant s3:GetObject on {0}, and s3:ListBucket: without it S3 gives the same answer for a key that does \
+                 not exist",
+                self.place
+            ));
+        }
+        meant
+    }
+
+    /// `NotFound` when the bucket does not exist. For answers that do not tell a missing bucket from a missing key.
+    pub(crate) async fn check(&self, words: &'static str) -> Result<()> {
+        let operation = Operation { words, action: "s3:ListBucket" };
+        match self.client.head_bucket().bucket(&self.name).send().await {
+            Ok(_) => Ok(()),
+            Err(error) if status_and_code(&error).0 == Some(404) => {
+                let missing = Missing::Backend(self.place.clone());
+                Err(Error::new(Meaning::NotFound(missing), words)
+                    .with_key(self.uri(""))
+                    .with_hint("create it with 'sacker init'"))
+            }
+            Err(error) => Err(self.error(operation, "", &error)),
+        }
+    }
+
+    /// Creates the bucket unless it is there. Returns a line per thing done.
+    pub(crate) async fn create(&self) -> Result<Vec<String>> {
+        match self.check("look for the bucket").await {
+            Ok(()) => return Ok(Vec::new()),
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error),
+        }
+        let region = self.client.config().region().map(|region| region.as_ref().to_owned());
+        // The first region is named by leaving the constraint out.
+        let constraint = region.filter(|region| region != REGION_WITHOUT_CONSTRAINT).map(|region| {
+            let region = BucketLocationConstraint::from(region.as_str());
+            CreateBucketConfiguration::builder().location_constraint(region).build()
+        });
+        let request = self.client.create_bucket().bucket(&self.name);
+        match request.set_create_bucket_configuration(constraint).send().await {
+            Ok(_) => Ok(vec![format!("created {}", self.place)]),
+            // Somebody was quicker, or the reply to our own request was lost.
+            Err(error) if status_and_code(&error).1 == Some("BucketAlreadyOwnedByYou") => Ok(Vec::new()),
+            Err(error) if status_and_code(&error).1 == Some("BucketAlreadyExists") => {
+                let rule =
+                    format!("{} belongs to somebody else; bucket names are shared by all of S3", self.place);
+                Err(Error::invalid(rule).with_hint("choose another name"))
+            }
+            Err(error) => {
+                let operation = Operation { words: "create the bucket", action: "s3:CreateBucket" };
+                Err(self.error(operation, "", &error))
+            }
+        }
+    }
+}

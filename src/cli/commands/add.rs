@@ -1,0 +1,146 @@
+//! `sacker add`: a file becomes the newest version. The blob is durable in the store before the ledger hears of it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::cli::arguments::FormatArgs;
+use crate::cli::failure::Outcome;
+use crate::cli::input::{self, Source};
+use crate::cli::items::VersionItem;
+use crate::cli::progress::Progress;
+use crate::cli::session::Session;
+use crate::error::{Error, Meaning, Result};
+use crate::model::{NewVersion, PackageName, Sha256, Version};
+use crate::store::{BlobFile, PutOutcome};
+
+#[derive(Debug, clap::Args)]
+#[command(
+    before_help = "Example:\n  sacker add frontend-server build/frontend-server.jar\n  sacker add frontend-server app.jar --meta commit=$(git rev-parse HEAD)\n  tar -cf - dist | sacker add frontend-static - --name dist.tar"
+)]
+pub(in crate::cli) struct Args {
+    /// The package
+    #[arg(value_name = "PACKAGE")]
+    pub(in crate::cli) package: String,
+    /// The file; '-' is standard input
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Record this file name instead of the file's own
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Record this, as often as given
+    #[arg(long = "meta", value_name = "KEY=VALUE")]
+    metadata: Vec<String>,
+    /// Only if the newest version is this one
+    #[arg(long, value_name = "VERSION")]
+    if_version: Option<String>,
+    /// Only if the file has this digest
+    #[arg(long, value_name = "HEX")]
+    sha256: Option<String>,
+    /// Check everything and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    output: FormatArgs,
+}
+
+pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
+    let package = PackageName::new(&args.package)?;
+    let metadata = input::metadata(&args.metadata)?;
+    let if_latest = input::if_version(args.if_version.as_ref())?;
+    let expected = args.sha256.as_deref().map(str::parse::<Sha256>).transpose()?;
+    // Both must be configured before a byte is read.
+    session.configuration.ledger()?;
+    session.configuration.store()?;
+
+    let mut source = open(args, session).await?;
+    // A known digest saves this pass: the store checks it while it sends.
+    let mut sha256 = match expected {
+        Some(expected) if source.sha256.is_none() && !args.dry_run => expected,
+        _ => hash(&mut source, session).await?,
+    };
+    check_digest(&source, expected)?;
+    if args.dry_run {
+        return dry_run(session, &package, &source, sha256, if_latest).await;
+    }
+
+    session.prepare_local_default().await?;
+    let outcome = upload(&source, sha256, session).await?;
+    if source.sha256.is_none() && outcome == PutOutcome::AlreadyThere {
+        // Nothing was sent, so nobody has compared the file with its digest yet.
+        sha256 = hash(&mut source, session).await?;
+        check_digest(&source, expected)?;
+    }
+    let new = NewVersion {
+        sha256,
+        size: source.size,
+        basename: source.basename.clone(),
+        mode: source.mode,
+        metadata,
+        added_by: session.actor.clone(),
+        if_latest,
+        add_id: uuid::Uuid::new_v4().to_string(),
+    };
+    let record = session.ledger().await?.add(&package, &new).await?;
+    let version = record.version.to_string();
+    session.printer.line_or(args.output.format, &VersionItem::new(record, &[]), &version)
+}
+
+async fn open(args: &Args, session: &Session<'_>) -> Result<Source> {
+    if args.file.as_os_str() != "-" {
+        return Source::of_file(&args.file, args.name.as_deref());
+    }
+    let shown = args.name.as_deref().unwrap_or("-");
+    let progress = Progress::new(session.printer, &session.connect.clock, "reading", shown, None);
+    Source::of_stdin(args.name.as_deref(), move |bytes| progress.advance(bytes)).await
+}
+
+async fn hash(source: &mut Source, session: &Session<'_>) -> Result<Sha256> {
+    let size = Some(source.size);
+    let progress =
+        Arc::new(Progress::new(session.printer, &session.connect.clock, "hashing", &source.basename, size));
+    let hashing = Arc::clone(&progress);
+    source.hash(move |bytes| hashing.advance(bytes)).await
+}
+
+async fn upload(source: &Source, sha256: Sha256, session: &Session<'_>) -> Result<PutOutcome> {
+    let size = Some(source.size);
+    let progress =
+        Progress::new(session.printer, &session.connect.clock, "uploading", &source.basename, size);
+    let blob = BlobFile { path: &source.path, sha256, size: source.size };
+    session.store().await?.put(blob, &|bytes| progress.advance(bytes)).await
+}
+
+/// Compares what was asked for with what was read, where it was read.
+fn check_digest(source: &Source, expected: Option<Sha256>) -> Result<()> {
+    match (expected, source.sha256) {
+        (Some(expected), Some(found)) if expected != found => {
+            let why = format!("its sha256 is {found}, expected {expected}");
+            Err(Error::corrupt(source.path.display().to_string(), why))
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn dry_run(
+    session: &Session<'_>,
+    package: &PackageName,
+    source: &Source,
+    sha256: Sha256,
+    if_latest: Option<Version>,
+) -> Outcome {
+    let newest = match session.ledger().await?.latest(package).await {
+        Ok(record) => Some(record.version),
+        Err(error) if error.is_not_found() => None,
+        Err(error) => return Err(error.into()),
+    };
+    let found = newest.map_or_else(|| "no version".to_owned(), |version| format!("version {version}"));
+    if let Some(expected) = if_latest.filter(|expected| newest != Some(*expected)) {
+        let expected = format!("version {expected} as the newest");
+        return Err(Error::new(Meaning::Conflict { expected, found }, "add a version").into());
+    }
+    session.printer.note(format_args!(
+        "would add '{}' ({} bytes, sha256 {sha256}) to package '{package}', which has {found} as its newest",
+        source.basename, source.size
+    ));
+    Ok(())
+}

@@ -1,0 +1,108 @@
+//! `sacker help`: a command's help, or a topic that no single command has.
+
+use std::fmt::Write as _;
+
+use clap::CommandFactory as _;
+
+use crate::cli::arguments::Arguments;
+use crate::cli::failure::Outcome;
+use crate::cli::output::Printer;
+use crate::cli::suggest::closest;
+use crate::error::Error;
+use crate::exit::EXIT_CODES;
+
+#[derive(Debug, clap::Args)]
+#[command(before_help = "Example:\n  sacker help exit-codes\n  sacker help config\n  sacker help add")]
+pub(in crate::cli) struct Args {
+    /// A command, or 'exit-codes', 'config' or 'output'
+    #[arg(value_name = "TOPIC")]
+    topic: Option<String>,
+}
+
+const TOPICS: [&str; 3] = ["exit-codes", "config", "output"];
+
+const CONFIG: &str = "\
+Example:
+  export SACKER_LEDGER=dynamo://us-east-1/sacker SACKER_STORE=s3://bucket
+  echo '{\"ledger\": \"s3://bucket/ledger\", \"store\": \"s3://bucket/blobs\"}' > ~/.sacker.json
+
+Where the ledger and the store are. The first that says so counts, for each of the two:
+  1. the flags --ledger and --store
+  2. the variables SACKER_LEDGER and SACKER_STORE
+  3. one file: the one named by SACKER_CONFIG, else $XDG_CONFIG_HOME/sacker/config.json or config.yaml
+     (XDG_CONFIG_HOME is ~/.config by default), else ~/.sacker.json
+With neither of the two set anywhere they are directories below $XDG_DATA_HOME/sacker (~/.local/share/sacker).
+A file has the keys 'ledger' and 'store' and no others. A file in the current directory is never read.
+
+Ledgers:
+  dynamo://<region>/<table prefix>    two DynamoDB tables
+  s3://<bucket>[/<prefix>]            objects in a bucket
+  file:///<directory>                 files
+Stores:
+  s3://<bucket>[/<prefix>]
+  file:///<directory>
+Parameters: ?endpoint=URL for servers other than AWS; with s3:// also region, path_style, single_writer, versions.
+Credentials never stand in a URI: the standard AWS_* variables, profiles and roles are used.
+
+Further variables:
+  SACKER_USER    the name for the history; by default who started the CI job, else <user>@<host>
+  SACKER_LOG     what to log to standard error, such as sacker=debug
+  NO_COLOR, CLICOLOR_FORCE    no colour, colour also when piped
+";
+
+const OUTPUT: &str = "\
+Example:
+  sacker tags frontend-server -o json
+
+Standard output is the answer and nothing else; notes, progress and errors go to standard error, and -q silences the
+first two. On a terminal the answer is a table; piped, it is one line per item, columns separated by tabs, '-' for none:
+  list        package
+  versions    version
+  tags        tag, version
+  history     tag, seq, at, kind, from, to, by, source, reason
+  info        key, value
+  add         version
+  download    path
+  init        what was done
+-o json and -o yaml give documents whose keys are always there, null where nothing is known.
+-o name gives only what other commands take: package, version or tag; for 'info' the pinned spec.
+";
+
+pub(in crate::cli) fn run(args: &Args, printer: &Printer) -> Outcome {
+    let mut command = Arguments::command();
+    command.build();
+    let Some(topic) = args.topic.as_deref() else {
+        return printer.text(&format!(
+            "{}\nTopics: {}\n",
+            command.render_help(),
+            TOPICS.map(|topic| format!("sacker help {topic}")).join(", ")
+        ));
+    };
+    match topic {
+        "exit-codes" => printer.text(&exit_codes()),
+        "config" => printer.text(CONFIG),
+        "output" => printer.text(OUTPUT),
+        _ => match command.find_subcommand_mut(topic) {
+            Some(command) => printer.text(&command.render_help().to_string()),
+            None => Err(unknown(topic, &command).into()),
+        },
+    }
+}
+
+fn unknown(topic: &str, command: &clap::Command) -> Error {
+    let error = Error::invalid(format!("no command or topic '{topic}'"));
+    let known = command.get_subcommands().map(clap::Command::get_name).chain(TOPICS);
+    match closest(topic, known) {
+        Some(close) => error.with_hint(format!("did you mean '{close}'?")),
+        None => error.with_hint("see what there is with: sacker help"),
+    }
+}
+
+fn exit_codes() -> String {
+    let mut text = "Example:\n  sacker info frontend-server live || echo \"exit code $?\"\n\n".to_owned();
+    for (exit, meaning) in EXIT_CODES {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{:>5}  {meaning}", exit.code());
+    }
+    text
+}

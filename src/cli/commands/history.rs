@@ -1,0 +1,102 @@
+//! `sacker history`: who changed tags, when, how and why, newest last.
+
+use crate::cli::arguments::FormatArgs;
+use crate::cli::failure::Outcome;
+use crate::cli::input;
+use crate::cli::items::EventItem;
+use crate::cli::session::Session;
+use crate::error::Error;
+use crate::model::{Event, TagName, verify_chain};
+
+#[derive(Debug, clap::Args)]
+#[command(
+    before_help = "Example:\n  sacker history frontend-server live\n  sacker history frontend-server -o json"
+)]
+pub(in crate::cli) struct Args {
+    /// The package
+    #[arg(value_name = "PACKAGE")]
+    pub(in crate::cli) package: String,
+    /// Only this tag, also one that was removed
+    #[arg(value_name = "TAG")]
+    pub(in crate::cli) tag: Option<String>,
+    #[command(flatten)]
+    output: FormatArgs,
+}
+
+pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
+    let package = input::package(&args.package)?;
+    let ledger = session.ledger().await?;
+    let tags = match &args.tag {
+        Some(tag) => vec![input::tag(tag)?],
+        None => ledger.tags(&package).await?.into_iter().map(|state| state.tag).collect(),
+    };
+    let mut broken = None;
+    let mut histories = Vec::new();
+    for tag in tags {
+        let events = match ledger.history(&package, &tag).await {
+            Ok(events) => events,
+            Err(error) if error.is_not_found() => return Err(session.no_tag(&package, &tag).await.into()),
+            Err(error) => return Err(error.into()),
+        };
+        if let Err(link) = verify_chain(&events) {
+            broken.get_or_insert_with(|| {
+                Error::corrupt(format!("history of tag '{tag}' of package '{package}'"), link.to_string())
+            });
+        }
+        histories.push((tag, events));
+    }
+    let items: Vec<_> =
+        in_order(histories).into_iter().map(|(tag, event)| EventItem::new(&package, &tag, event)).collect();
+    session.printer.list(args.output.format, &items)?;
+    // What is there was shown; that it cannot be trusted is the news.
+    broken.map_or(Ok(()), |error| Err(error.into()))
+}
+
+/// The events of all tags by time. Those of one tag keep their order, whatever the clocks of their writers said.
+fn in_order(histories: Vec<(TagName, Vec<Event>)>) -> Vec<(TagName, Event)> {
+    let mut events = Vec::new();
+    for (tag, history) in histories {
+        let mut reached = None;
+        for event in history {
+            reached = reached.max(Some(event.at));
+            events.push((reached, tag.clone(), event));
+        }
+    }
+    events.sort_by_key(|(reached, _, _)| *reached);
+    events.into_iter().map(|(_, tag, event)| (tag, event)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Actor, Change, Current, EventSource, Next, TagChange, Version, next_event};
+
+    fn history(times: &[&str]) -> Vec<Event> {
+        let mut events: Vec<Event> = Vec::new();
+        for (number, time) in (1..).zip(times) {
+            let actor = Actor { by: "ann".into(), reason: None, source: EventSource::Cli };
+            let to = Version::new(number).expect("positive");
+            let current =
+                Current { version: events.last().and_then(|event| event.to), last: events.last().cloned() };
+            let change = TagChange::new(Change::Move { to, hold: None }, actor);
+            match next_event(&current, &change, time.parse().expect("a time")) {
+                Ok(Next::Commit(event)) => events.push(*event),
+                other => panic!("{other:?}"),
+            }
+        }
+        events
+    }
+
+    #[test]
+    fn tags_are_merged_by_time_and_keep_their_own_order() {
+        let live = TagName::existing("live");
+        let canary = TagName::existing("canary");
+        // The second writer of `live` had a clock that was an hour behind.
+        let merged = in_order(vec![
+            (live, history(&["2026-11-21T10:00:00Z", "2026-11-21T09:00:00Z", "2026-11-21T12:00:00Z"])),
+            (canary, history(&["2026-11-21T09:30:00Z", "2026-11-21T11:00:00Z"])),
+        ]);
+        let order: Vec<_> = merged.iter().map(|(tag, event)| format!("{tag} {}", event.seq)).collect();
+        assert_eq!(order, ["canary 1", "live 1", "live 2", "canary 2", "live 3"]);
+    }
+}

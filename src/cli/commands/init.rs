@@ -1,0 +1,68 @@
+//! `sacker init`: creates what the ledger and the store need, and prints a line per thing done.
+
+use clap::ValueEnum;
+
+use crate::cli::failure::Outcome;
+use crate::cli::session::Session;
+use crate::ledger::InitOptions;
+use crate::model::Numbering;
+
+#[derive(Debug, clap::Args)]
+#[command(
+    before_help = "Example:\n  sacker init\n  sacker --ledger s3://bucket/ledger --store s3://bucket/blobs init --versions sequence"
+)]
+pub(in crate::cli) struct Args {
+    /// How to number versions, chosen once: 1, 2, 3, ... or milliseconds, which writers that cannot read can allocate
+    #[arg(long, value_name = "HOW")]
+    versions: Option<Versions>,
+    /// Do not switch on continuous backups of tables
+    #[arg(long)]
+    no_point_in_time_recovery: bool,
+    /// Do not protect tables against deletion
+    #[arg(long)]
+    no_deletion_protection: bool,
+    /// Bring what exists to these settings too
+    #[arg(long)]
+    upgrade: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Versions {
+    Sequence,
+    Timestamp,
+}
+
+pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
+    let options = InitOptions {
+        numbering: args.versions.map(|versions| match versions {
+            Versions::Sequence => Numbering::Sequence,
+            Versions::Timestamp => Numbering::Timestamp,
+        }),
+        point_in_time_recovery: !args.no_point_in_time_recovery,
+        deletion_protection: !args.no_deletion_protection,
+        upgrade: args.upgrade,
+    };
+    let printer = session.printer;
+    let mut nothing_done = true;
+    let mut answer = |place: &str, lines: Vec<String>| {
+        nothing_done &= lines.is_empty();
+        lines.iter().try_for_each(|line| printer.line(&format!("{place}: {line}")))
+    };
+    // With only one of the two configured, that one is set up; with none, the error says so.
+    let (ledger, store) = (session.configuration.ledger(), session.configuration.store());
+    if ledger.is_ok() || store.is_err() {
+        ledger?;
+        let lines = session.ledger().await?.init(&options).await?;
+        answer("ledger", lines)?;
+    }
+    if session.configuration.store().is_ok() {
+        let lines = session.store().await?.init().await?;
+        answer("store", lines)?;
+    } else {
+        printer.note(format_args!("no store is configured; only the ledger was set up"));
+    }
+    if nothing_done {
+        printer.note(format_args!("nothing to do: everything is there"));
+    }
+    Ok(())
+}

@@ -1,0 +1,40 @@
+//! One module per command: its arguments and what it does. What several commands share is in the modules above.
+
+pub(super) mod add;
+pub(super) mod completions;
+pub(super) mod download;
+pub(super) mod help;
+pub(super) mod history;
+pub(super) mod hold;
+pub(super) mod info;
+pub(super) mod init;
+pub(super) mod list;
+pub(super) mod release;
+pub(super) mod tag;
+pub(super) mod tags;
+pub(super) mod untag;
+pub(super) mod versions;
+
+use super::arguments::Command;
+use super::failure::Outcome;
+use super::session::Session;
+
+/// Runs a command.
+pub(super) async fn run(command: &Command, session: &Session<'_>) -> Outcome {
+    match command {
+        Command::List(args) => list::run(args, session).await,
+        Command::Versions(args) => versions::run(args, session).await,
+        Command::Tags(args) => tags::run(args, session).await,
+        Command::Info(args) => info::run(args, session).await,
+        Command::Add(args) => add::run(args, session).await,
+        Command::Download(args) => download::run(args, session).await,
+        Command::Tag(args) => tag::run(args, session).await,
+        Command::Untag(args) => untag::run(args, session).await,
+        Command::History(args) => history::run(args, session).await,
+        Command::Hold(args) => hold::run(args, session).await,
+        Command::Release(args) => release::run(args, session).await,
+        Command::Init(args) => init::run(args, session).await,
+        Command::Completions(args) => completions::run(args, session.printer),
+        Command::Help(args) => help::run(args, session.printer),
+    }
+}

@@ -1,0 +1,64 @@
+//! Looks up what exists, once something was not found, so that the message can name it.
+//!
+//! Spent on the way to an error only, and bounded: an explanation must not take longer than the failure it explains.
+
+use std::time::Duration;
+
+use futures::StreamExt as _;
+
+use super::message::Known;
+use super::session::Session;
+use crate::error::{Error, Meaning, Missing};
+use crate::model::PackageName;
+
+/// The longest that an explanation may take.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How many packages are looked at for a similar name.
+const PACKAGES: usize = 2000;
+
+/// How many versions a message names.
+const VERSIONS: usize = 3;
+
+/// What exists where `error` says that something does not.
+pub(super) async fn look_up(error: &Error, session: &Session<'_>) -> Known {
+    let Meaning::NotFound(missing) = error.meaning() else { return Known::default() };
+    tokio::time::timeout(PATIENCE, known(missing, session)).await.unwrap_or_default()
+}
+
+async fn known(missing: &Missing, session: &Session<'_>) -> Known {
+    match missing {
+        Missing::Package(_) => Known { packages: packages(session).await, ..Known::default() },
+        Missing::Version(package, _) | Missing::Removed(package, _) => {
+            Known { versions: versions(session, package).await, ..Known::default() }
+        }
+        Missing::Tag(package, _) => Known { tags: tags(session, package).await, ..Known::default() },
+        Missing::Blob(_) | Missing::Backend(_) => Known::default(),
+    }
+}
+
+async fn packages(session: &Session<'_>) -> Option<Vec<String>> {
+    let ledger = session.ledger().await.ok()?;
+    let mut names: Vec<String> = Vec::new();
+    let mut packages = ledger.packages().take(PACKAGES);
+    while let Some(package) = packages.next().await {
+        match package {
+            Ok(package) => names.push(package.as_str().to_owned()),
+            // A built-in default that nobody added to yet does not even have a directory.
+            Err(error) if error.is_not_found() && session.local_default().is_some() => break,
+            Err(_) => return None,
+        }
+    }
+    names.sort_unstable();
+    Some(names)
+}
+
+async fn versions(session: &Session<'_>, package: &PackageName) -> Option<Vec<crate::model::Version>> {
+    let newest = session.ledger().await.ok()?.newest(package, VERSIONS).await.ok()?;
+    Some(newest.records.iter().map(|record| record.version).collect())
+}
+
+async fn tags(session: &Session<'_>, package: &PackageName) -> Option<Vec<String>> {
+    let tags = session.ledger().await.ok()?.tags(package).await.ok()?;
+    Some(tags.iter().map(|state| state.tag.as_str().to_owned()).collect())
+}

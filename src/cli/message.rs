@@ -1,0 +1,249 @@
+//! What a user reads when a command fails: what failed, on which package and backend, then hints that can be typed.
+//!
+//! Pure: an error, what the command was about and what exists become text. Looking up what exists is
+//! [`super::explain`]'s work.
+
+use std::error::Error as _;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::suggest::closest;
+use crate::error::{Error, Meaning, Missing};
+use crate::model::Version;
+
+/// The package and tag that a command was about, as typed.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Subject {
+    pub(super) package: Option<String>,
+    pub(super) tag: Option<String>,
+}
+
+/// The surroundings of a failed command.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Context {
+    pub(super) subject: Subject,
+    pub(super) ledger: Option<String>,
+    pub(super) store: Option<String>,
+    pub(super) deadline: Duration,
+    /// Whether to tell what lies under the error.
+    pub(super) verbose: bool,
+}
+
+/// What exists where something was not found. Nothing where it could not be looked up.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Known {
+    pub(super) packages: Option<Vec<String>>,
+    pub(super) tags: Option<Vec<String>>,
+    /// Newest first.
+    pub(super) versions: Option<Vec<Version>>,
+}
+
+/// A failure in words.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Report {
+    pub(super) error: String,
+    pub(super) hints: Vec<String>,
+    pub(super) causes: Vec<String>,
+}
+
+/// A word as it can be typed into a shell.
+pub(super) fn typed(word: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:@+=,%".contains(&byte);
+    if !word.is_empty() && word.bytes().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+/// At most `limit` of `words`, the rest as a number.
+fn listed(words: &[String], limit: usize) -> String {
+    let mut text = words.iter().take(limit).map(|word| typed(word)).collect::<Vec<_>>().join(", ");
+    if words.len() > limit {
+        // Writing to a String cannot fail, here and below.
+        let _ = write!(text, " and {} more", words.len() - limit);
+    }
+    text
+}
+
+/// The message for a failure.
+pub(super) fn report(error: &Error, context: &Context, known: &Known) -> Report {
+    let mut report = Report { error: error.to_string(), ..Report::default() };
+    match error.meaning() {
+        Meaning::NotFound(missing) => not_found(&mut report, missing, error, context, known),
+        Meaning::Conflict { expected, found } => conflict(&mut report, expected, found, context),
+        Meaning::Held(hold) => {
+            report.error = format!("{} is held by {hold}", tag_of(context));
+            report.hints.push(format!("end the hold with: sacker release {}", arguments(context)));
+        }
+        Meaning::Owned { owner } => owned(&mut report, owner, context),
+        Meaning::Denied { .. } if error.hint().is_none() => {
+            report.hints.push("check which credentials are in use and what they may do".into());
+        }
+        Meaning::Throttled | Meaning::Unavailable => {
+            let seconds = context.deadline.as_secs_f64();
+            let _ = write!(report.error, ", given up after {seconds} s");
+            if error.hint().is_none() {
+                report.hints.push("try again, or wait longer with --timeout 2m".into());
+            }
+        }
+        Meaning::Other => report.hints.push("run it again with --verbose to see what lies under it".into()),
+        Meaning::AlreadyExists { .. }
+        | Meaning::Denied { .. }
+        | Meaning::Invalid { .. }
+        | Meaning::Corrupt { .. }
+        | Meaning::Local { .. }
+        | Meaning::Interrupted => {}
+    }
+    // The backend's own hint knows most, so it comes first.
+    if let Some(hint) = error.hint() {
+        report.hints.insert(0, hint.to_owned());
+    }
+    if let Some(id) = error.unsettled() {
+        report.hints.push(unsettled(id, context));
+    }
+    if context.verbose {
+        report.causes = causes(error);
+    }
+    report
+}
+
+fn package_of(context: &Context) -> String {
+    context.subject.package.as_deref().unwrap_or_default().to_owned()
+}
+
+fn tag_of(context: &Context) -> String {
+    match &context.subject.tag {
+        Some(tag) => format!("tag '{tag}' of package '{}'", package_of(context)),
+        None => format!("package '{}'", package_of(context)),
+    }
+}
+
+/// Package and tag, to be typed.
+fn arguments(context: &Context) -> String {
+    let package = context.subject.package.as_deref().unwrap_or("PACKAGE");
+    let tag = context.subject.tag.as_deref().unwrap_or("TAG");
+    format!("{} {}", typed(package), typed(tag))
+}
+
+fn not_found(report: &mut Report, missing: &Missing, error: &Error, context: &Context, known: &Known) {
+    match missing {
+        Missing::Package(package) => {
+            if let Some(ledger) = &context.ledger {
+                let _ = write!(report.error, " in {ledger}");
+            }
+            match known.packages.as_deref() {
+                Some([]) => report.hints.push(format!(
+                    "the ledger has no packages yet; add one with: sacker add {} FILE",
+                    typed(package.as_str())
+                )),
+                Some(packages) => {
+                    if let Some(close) = closest(package.as_str(), packages.iter().map(String::as_str)) {
+                        report.hints.push(format!("did you mean '{close}'?"));
+                    } else {
+                        report.hints.push(format!("its packages: {}; see: sacker list", listed(packages, 5)));
+                    }
+                }
+                None => report.hints.push("see what there is with: sacker list".into()),
+            }
+        }
+        Missing::Version(package, _) | Missing::Removed(package, _) => {
+            let package = typed(package.as_str());
+            match known.versions.as_deref() {
+                None | Some([]) => {
+                    report.hints.push(format!("see what there is with: sacker versions {package}"));
+                }
+                Some(versions) => {
+                    let newest: Vec<_> = versions.iter().map(Version::to_string).collect();
+                    report.hints.push(format!(
+                        "its newest versions: {}; see: sacker versions {package}",
+                        newest.join(", ")
+                    ));
+                }
+            }
+        }
+        Missing::Tag(package, tag) => {
+            let package = typed(package.as_str());
+            match known.tags.as_deref() {
+                None => report.hints.push(format!("see what there is with: sacker tags {package}")),
+                Some([]) => report.hints.push(format!(
+                    "it has no tags; set one with: sacker tag {package} latest {}",
+                    typed(tag.as_str())
+                )),
+                Some(tags) => match closest(tag.as_str(), tags.iter().map(String::as_str)) {
+                    Some(close) => report.hints.push(format!("did you mean '{close}'?")),
+                    None => {
+                        report
+                            .hints
+                            .push(format!("its tags: {}; see: sacker tags {package}", listed(tags, 10)));
+                    }
+                },
+            }
+        }
+        Missing::Blob(sha256) => {
+            let store = context.store.as_deref().unwrap_or("the store");
+            report.error = format!("{store} has no blob {sha256}");
+            report.hints.push(
+                "is this the store it was added to? --store URI names another; adding the same file again restores it"
+                    .into(),
+            );
+        }
+        Missing::Backend(_) => {
+            report.error = error.meaning().to_string();
+            if error.hint().is_none() {
+                report.hints.push("create it with: sacker init".into());
+            }
+        }
+    }
+}
+
+fn conflict(report: &mut Report, expected: &str, found: &str, context: &Context) {
+    if context.subject.package.is_none() {
+        return;
+    }
+    report.error = format!("{}: expected {expected}, found {found}", tag_of(context));
+    report.hints.push(match &context.subject.tag {
+        Some(_) => format!("see who moved it with: sacker history {}", arguments(context)),
+        None => format!("see what there is with: sacker versions {}", typed(&package_of(context))),
+    });
+}
+
+fn owned(report: &mut Report, owner: &str, context: &Context) {
+    report.error = format!("{} is owned by '{owner}'", tag_of(context));
+    // `k8s:<cluster>/<namespace>/<name>`: the SackerTag that moves this tag.
+    let object = owner.strip_prefix("k8s:").map(|object| object.split('/').collect::<Vec<_>>());
+    if let Some([_cluster, namespace, name]) = object.as_deref() {
+        report.hints.push(format!(
+            "change the SackerTag that owns it: kubectl -n {} edit sackertag {}",
+            typed(namespace),
+            typed(name)
+        ));
+    }
+    report.hints.push("or add --take-over: the owner then leaves the tag to you".into());
+}
+
+fn unsettled(id: &str, context: &Context) -> String {
+    let package = typed(context.subject.package.as_deref().unwrap_or("PACKAGE"));
+    let look = match &context.subject.tag {
+        Some(tag) => format!("sacker history {package} {} -o json", typed(tag)),
+        None => format!("sacker info {package} latest -o json"),
+    };
+    format!("the write may have happened all the same; it did if its id {id} is in: {look}")
+}
+
+/// The errors underneath, outermost first, without repeating what the error itself says.
+fn causes(error: &Error) -> Vec<String> {
+    let mut causes = Vec::new();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let text = cause.to_string();
+        if causes.last() != Some(&text) {
+            causes.push(text);
+        }
+        source = cause.source();
+    }
+    causes
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,114 @@
+//! The admin command line `sacker`: parses, resolves settings once, runs one command, explains what failed.
+//!
+//! One file per command in [`commands`]; commands answer through a [`Printer`] and nothing else prints. Not responsible
+//! for what a change means (the ledger decides) nor for bytes (the store and `fetch` do). Help, completions and usage
+//! errors come before any configuration is read and any runtime is started, so that they are instant.
+
+mod actor;
+mod arguments;
+mod commands;
+mod explain;
+mod failure;
+mod input;
+mod items;
+mod message;
+mod output;
+mod progress;
+mod session;
+mod suggest;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser as _;
+
+use self::arguments::{Arguments, Command};
+use self::failure::{Failure, Outcome};
+use self::output::Printer;
+use self::session::Session;
+use crate::environment::Environment;
+use crate::error::{Error, Meaning};
+use crate::exit::Exit;
+use crate::telemetry;
+
+/// How long blocking work (a file being hashed or copied) gets to notice an interrupt and clean up.
+const WIND_DOWN: Duration = Duration::from_secs(1);
+
+/// The whole program: `sacker` with the arguments and environment of this process.
+pub fn main() -> ExitCode {
+    run(std::env::args_os(), &Environment::of_process()).into()
+}
+
+/// Runs one command line; the first argument is the program's name.
+pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: &Environment) -> Exit {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // A closed pipe behind `--help` is no failure.
+            let _closed = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Ok };
+        }
+    };
+    arguments.global.color.write_global();
+    let printer = Printer::for_process(&arguments.global, environment);
+    let outcome = match &arguments.command {
+        Command::Completions(args) => commands::completions::run(args, &printer),
+        Command::Help(args) => commands::help::run(args, &printer),
+        _ => run_with_session(&arguments, environment, &printer),
+    };
+    let outcome = outcome.and_then(|()| printer.finish());
+    match outcome {
+        Ok(()) | Err(Failure::ClosedPipe) => Exit::Ok,
+        Err(Failure::Reported(exit)) => exit,
+        Err(Failure::Error(error)) => {
+            // What was answered before the failure stands; if even that cannot be written, the failure is the news.
+            let _unwritten = printer.finish();
+            let verbose = arguments.global.verbose > 0;
+            let context = message::Context { verbose, ..message::Context::default() };
+            output::print_report(&message::report(&error, &context, &message::Known::default()));
+            Exit::from(&error)
+        }
+    }
+}
+
+/// Runs a command that needs a ledger or a store.
+fn run_with_session(arguments: &Arguments, environment: &Environment, printer: &Printer) -> Outcome {
+    let verbose = arguments.global.verbose;
+    let format = if verbose == 0 { telemetry::Format::Terse } else { telemetry::Format::Text };
+    telemetry::install(format, &telemetry::filter(verbose, environment))?;
+    let session = Session::new(&arguments.global, environment, printer)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Error::new(Meaning::Other, "start the runtime").with_source(error))?;
+    let outcome = runtime.block_on(async {
+        let interrupted = session::interrupted();
+        tokio::pin!(interrupted);
+        let failed = tokio::select! {
+            biased;
+            () = &mut interrupted => Err(Failure::Error(Error::new(Meaning::Interrupted, "run the command"))),
+            outcome = commands::run(&arguments.command, &session) => outcome,
+        };
+        let Err(Failure::Error(error)) = failed else { return failed };
+        let error = input::broken_rule(error);
+        // What was answered before the failure comes before the message about it.
+        let _unwritten = printer.finish();
+        let context =
+            message::Context { verbose: verbose > 0, ..session.context(arguments.command.subject()) };
+        let known = if *error.meaning() == Meaning::Interrupted {
+            message::Known::default()
+        } else {
+            tokio::select! {
+                biased;
+                () = &mut interrupted => message::Known::default(),
+                known = explain::look_up(&error, &session) => known,
+            }
+        };
+        output::print_report(&message::report(&error, &context, &known));
+        Err(Failure::Reported(Exit::from(&error)))
+    });
+    runtime.shutdown_timeout(WIND_DOWN);
+    outcome
+}

@@ -1,0 +1,134 @@
+//! How far a transfer is: a bar on a terminal, a line every ten seconds in a log, nothing with `-q`.
+
+use std::io::{self, IsTerminal as _};
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use indicatif::{BinaryBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::output::Printer;
+use crate::clock::Clock;
+use crate::model::shown_in_full;
+
+/// How often a log gets a line.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// The bar. The name of the file comes last, since it is the one part whose length is not known.
+const TEMPLATE: &str =
+    "{prefix} [{bar:25}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} eta {eta} {wide_msg}";
+
+/// The progress of one transfer. Ends, and leaves no trace on a terminal, when dropped.
+#[derive(Debug)]
+pub(super) struct Progress(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Hidden,
+    Bar(ProgressBar),
+    Lines { clock: Arc<dyn Clock>, what: String, total: Option<u64>, state: Mutex<Lines> },
+}
+
+#[derive(Debug)]
+struct Lines {
+    started: Duration,
+    printed: Duration,
+    done: u64,
+}
+
+impl Progress {
+    /// Begins to show how `verb` (`hashing`, `uploading`, ...) of `name` goes on; `total` is in bytes.
+    pub(super) fn new(
+        printer: &Printer,
+        clock: &Arc<dyn Clock>,
+        verb: &'static str,
+        name: &str,
+        total: Option<u64>,
+    ) -> Self {
+        let name = shown_in_full(name);
+        if printer.is_quiet() {
+            return Self(Kind::Hidden);
+        }
+        if !io::stderr().is_terminal() {
+            let now = clock.monotonic();
+            let state = Mutex::new(Lines { started: now, printed: now, done: 0 });
+            let what = format!("{verb} '{name}'");
+            return Self(Kind::Lines { clock: clock.clone(), what, total, state });
+        }
+        let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
+        // A template that does not parse leaves the default style: progress must not fail a transfer.
+        if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        bar.set_prefix(verb);
+        bar.set_message(name.into_owned());
+        Self(Kind::Bar(bar))
+    }
+
+    /// Counts `bytes` more as done.
+    pub(super) fn advance(&self, bytes: u64) {
+        match &self.0 {
+            Kind::Hidden => {}
+            Kind::Bar(bar) => bar.inc(bytes),
+            Kind::Lines { clock, what, total, state } => {
+                let now = clock.monotonic();
+                let mut state = state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                state.done += bytes;
+                if now.saturating_sub(state.printed) >= INTERVAL {
+                    state.printed = now;
+                    super::output::stderr_line(&line(
+                        what,
+                        state.done,
+                        *total,
+                        now.saturating_sub(state.started),
+                    ));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Kind::Bar(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// The line for a log, such as `uploading 'app.jar': 120.00 MiB of 1.20 GiB, 80.10 MiB/s, 14 s left`.
+fn line(what: &str, done: u64, total: Option<u64>, elapsed: Duration) -> String {
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a rate for people"
+    )]
+    let rate = (done as f64 / elapsed.as_secs_f64().max(0.001)) as u64;
+    let of = total.map_or_else(String::new, |total| format!(" of {}", BinaryBytes(total)));
+    let left = match total {
+        Some(total) if rate > 0 => format!(", {} s left", total.saturating_sub(done) / rate),
+        _ => String::new(),
+    };
+    format!("{what}: {}{of}, {}/s{left}", BinaryBytes(done), BinaryBytes(rate))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_template_parses() {
+        assert!(ProgressStyle::with_template(TEMPLATE).is_ok());
+    }
+
+    #[test]
+    fn lines_for_a_log() {
+        let ten = Duration::from_secs(10);
+        assert_eq!(
+            line("uploading 'app.jar'", 100 << 20, Some(1 << 30), ten),
+            "uploading 'app.jar': 100.00 MiB of 1.00 GiB, 10.00 MiB/s, 92 s left"
+        );
+        assert_eq!(line("reading '-'", 0, None, ten), "reading '-': 0 B, 0 B/s");
+    }
+}

@@ -1,0 +1,199 @@
+//! The run: resolve everything, see that no two blobs want one file, fetch side by side.
+//!
+//! Not responsible for signals, the overall time-out, or what is printed.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+
+use super::request::{Request, What};
+use super::resolve::resolve;
+use super::settings::Settings;
+use crate::connect::Connect;
+use crate::environment::Environment;
+use crate::error::{Error, Meaning, Missing, Result};
+use crate::fetch::{self, Artifact, Fetched, Target};
+use crate::ledger::{self, Ledger};
+use crate::store::{self, Store};
+
+/// How many blobs come in at a time: together they stay below the memory that a small init container has.
+const SIDE_BY_SIDE: usize = 4;
+
+/// How many specs are resolved at a time.
+const LOOKUPS: usize = 8;
+
+/// Bytes so far and bytes in all, for whoever looks on.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    /// Bytes that came.
+    pub(super) arrived: AtomicU64,
+    /// Bytes that will come, as far as sizes are known.
+    pub(super) expected: AtomicU64,
+}
+
+/// A blob that is in its place.
+#[derive(Debug)]
+pub(super) struct Placed {
+    /// `<package>@<version>`.
+    pub(super) label: String,
+    /// The file.
+    pub(super) fetched: Fetched,
+}
+
+struct Run<'a> {
+    settings: &'a Settings,
+    counters: &'a Counters,
+    store: Arc<dyn Store>,
+    ledger: Option<Arc<dyn Ledger>>,
+}
+
+/// Fetches everything that `settings` ask for; in their order. The first failure ends it, and what was not yet in place
+/// then leaves nothing behind.
+///
+/// # Errors
+/// As [`fetch::fetch`] and [`Ledger::resolve`]; `Invalid` when two requests mean one file.
+///
+/// # Cancellation
+/// Leaves no temporary file.
+pub(super) async fn run(
+    settings: &Settings,
+    environment: &Environment,
+    counters: &Counters,
+) -> Result<Vec<Placed>> {
+    let requests = &settings.requests;
+    let targets = requests.iter().map(|request| Target::at(&request.to)).collect::<Result<Vec<_>>>()?;
+    let connect = connect(settings, environment);
+    let ledger = match &settings.ledger {
+        Some(uri) => Some(ledger::open(uri, &connect).await?),
+        None => None,
+    };
+    let store = store::open(&settings.store, &connect).await?;
+    let run = Run { settings, counters, store, ledger };
+
+    let artifacts: Vec<Artifact> = stream::iter(requests)
+        .map(|request| run.resolve(&request.what))
+        .buffered(LOOKUPS)
+        .try_collect()
+        .await?;
+    refuse_collisions(artifacts.iter().zip(&targets))?;
+
+    let work = requests.iter().zip(artifacts).zip(&targets);
+    let fetches = work.map(|((request, artifact), target)| run.place(request, artifact, target));
+    stream::iter(fetches).buffered(SIDE_BY_SIDE).try_collect().await
+}
+
+/// Every operation gets at most half of the whole time, so that the reason why one hangs is told, and not only that the
+/// time is over.
+fn connect(settings: &Settings, environment: &Environment) -> Connect {
+    Connect {
+        deadline: Connect::DEFAULT_DEADLINE.min(settings.timeout / 2),
+        instance_metadata: settings.instance_metadata,
+        environment: environment.clone(),
+        ..Connect::default()
+    }
+}
+
+impl Run<'_> {
+    async fn resolve(&self, what: &What) -> Result<Artifact> {
+        let mut artifact = resolve(what, self.ledger.as_ref()).await?;
+        if let Some(mode) = self.settings.mode {
+            artifact.mode = Some(mode);
+        }
+        Ok(artifact)
+    }
+
+    async fn place(&self, request: &Request, artifact: Artifact, target: &Target) -> Result<Placed> {
+        match self.fetch(artifact.clone(), target).await {
+            // The version may have been removed since it was resolved, and the tag moved on.
+            Err(error) if is_absent_blob(&error) && matches!(request.what, What::Spec(..)) => {
+                let again = self.resolve(&request.what).await?;
+                if again.sha256 == artifact.sha256 {
+                    return Err(self.advised(error));
+                }
+                self.fetch(again, target).await.map_err(|error| self.advised(error))
+            }
+            other => other.map_err(|error| self.advised(error)),
+        }
+    }
+
+    async fn fetch(&self, artifact: Artifact, target: &Target) -> Result<Placed> {
+        let Counters { arrived, expected } = self.counters;
+        expected.fetch_add(artifact.size.unwrap_or(0), Ordering::Relaxed);
+        let progress = |bytes| {
+            arrived.fetch_add(bytes, Ordering::Relaxed);
+        };
+        let store = self.store.as_ref();
+        let fetched = fetch::fetch_with(store, &artifact, target, self.settings.patience, &progress).await?;
+        let how = if fetched.already_there { "was there already" } else { "is in place" };
+        tracing::info!("{} {how}: {} bytes, '{}'", artifact.label, fetched.size, fetched.path.display());
+        Ok(Placed { label: artifact.label, fetched })
+    }
+
+    fn advised(&self, error: Error) -> Error {
+        if !is_absent_blob(&error) || error.hint().is_some() {
+            return error;
+        }
+        error.with_hint(format!(
+            "check that '{}' is the store that the version was added to",
+            self.store.uri()
+        ))
+    }
+}
+
+fn is_absent_blob(error: &Error) -> bool {
+    matches!(error.meaning(), Meaning::NotFound(Missing::Blob(_)))
+}
+
+/// Two blobs for one file would leave the one that comes last.
+fn refuse_collisions<'a>(work: impl Iterator<Item = (&'a Artifact, &'a Target)>) -> Result<()> {
+    let mut taken: BTreeMap<PathBuf, &str> = BTreeMap::new();
+    for (artifact, target) in work {
+        let path = target.path_for(artifact)?;
+        if let Some(other) = taken.insert(real(&path), &artifact.label) {
+            let rule = format!("'{other}' and '{}' both go to '{}'", artifact.label, path.display());
+            return Err(Error::invalid(rule).with_hint("give each its own file, as <spec>=<file>"));
+        }
+    }
+    Ok(())
+}
+
+/// The path with its directory's links resolved, where that is possible: one file has many spellings.
+fn real(path: &Path) -> PathBuf {
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { return path.to_owned() };
+    let directory = if directory == Path::new("") { Path::new(".") } else { directory };
+    match directory.canonicalize() {
+        Ok(directory) => directory.join(name),
+        Err(_) => path.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Sha256;
+
+    #[test]
+    fn two_blobs_never_share_a_file() {
+        let artifact = |label: &str, basename: &str| Artifact {
+            label: label.to_owned(),
+            sha256: Sha256::of(label.as_bytes()),
+            size: None,
+            basename: Some(basename.to_owned()),
+            mode: None,
+        };
+        let (a, b) = (artifact("a@1", "app.jar"), artifact("b@1", "app.jar"));
+        let home = tempfile::tempdir().expect("a directory");
+        std::os::unix::fs::symlink(home.path(), home.path().join("link")).expect("a link");
+        let at = |path: &str| Target::at(home.path().join(path)).expect("a target");
+        let check = |left: &Target, right: &Target| refuse_collisions([(&a, left), (&b, right)].into_iter());
+
+        check(&at("x"), &at("y")).expect("two files");
+        for (left, right) in [("", ""), ("x", "x"), ("app.jar", ""), ("link/x", "x"), ("./x", "x")] {
+            let error = check(&at(left), &at(right)).expect_err("one file").to_string();
+            assert!(error.starts_with("'a@1' and 'b@1' both go to '"), "{error}");
+        }
+    }
+}

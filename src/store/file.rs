@@ -1,0 +1,234 @@
+//! Blobs as files in one directory: the name is the sha256, nothing else.
+//!
+//! A blob gets its name when all its bytes are on disk and had the right digest; a power cut leaves either the whole
+//! blob or none. All file work happens off the executor. Not responsible for verifying what it hands out.
+
+use std::fs::{self, File, Permissions};
+use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::{self, StreamExt as _};
+use tempfile::NamedTempFile;
+use tokio::sync::mpsc;
+
+use super::source::{Source, blocking};
+use super::{BlobFile, BlobInfo, BlobReader, Progress, PutOutcome, Store};
+use crate::error::{Error, Meaning, Missing, Result};
+use crate::model::{FileLocation, Sha256, StoreUri};
+
+/// Bytes that are written at once.
+const CHUNK: usize = 1 << 20;
+
+/// Bytes that are handed out at once: small enough to be hashed while they are in a core's cache, and for several
+/// readings side by side in an init container's memory.
+const PIECE: usize = 256 << 10;
+
+/// Pieces that are read ahead of whoever takes them.
+const READ_AHEAD: usize = 4;
+
+/// What the names of unfinished blobs begin with; no digest does.
+const UNFINISHED: &str = ".unfinished-";
+
+/// Blobs in one directory.
+#[derive(Debug)]
+pub(super) struct FileStore {
+    uri: StoreUri,
+    root: Arc<Path>,
+}
+
+impl FileStore {
+    pub(super) fn new(location: &FileLocation) -> Self {
+        Self { uri: StoreUri::File(location.clone()), root: Arc::from(location.path.as_path()) }
+    }
+
+    fn path(&self, sha256: &Sha256) -> PathBuf {
+        self.root.join(sha256.to_string())
+    }
+}
+
+/// An I/O error by meaning.
+fn failed(operation: &'static str, path: &Path, error: io::Error) -> Error {
+    if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) {
+        let resource = path.display().to_string();
+        let meaning = Meaning::Denied { action: operation.to_owned(), resource };
+        return Error::new(meaning, operation).with_source(error);
+    }
+    Error::local(operation, path, error)
+}
+
+/// Makes the names in `directory` durable.
+fn sync(directory: &Path) -> Result<()> {
+    File::open(directory).and_then(|file| file.sync_all()).map_err(|error| failed("sync", directory, error))
+}
+
+/// Creates a directory with all above it, durably. Returns whether it was not there.
+fn create(directory: &Path) -> Result<bool> {
+    if directory.is_dir() {
+        return Ok(false);
+    }
+    if let Some(parent) = directory.parent() {
+        create(parent)?;
+    }
+    match fs::create_dir(directory) {
+        Ok(()) => {}
+        // Somebody was quicker.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && directory.is_dir() => return Ok(false),
+        Err(error) => return Err(failed("create", directory, error)),
+    }
+    directory.parent().map_or(Ok(()), sync)?;
+    Ok(true)
+}
+
+fn look(root: &Path, path: &Path) -> Result<Option<BlobInfo>> {
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => {
+            let modified = metadata.modified().ok().and_then(|time| jiff::Timestamp::try_from(time).ok());
+            Ok(Some(BlobInfo { size: metadata.len(), modified }))
+        }
+        Ok(_) => Err(Error::corrupt(path.display().to_string(), "it is no regular file")),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            if root.is_dir() {
+                return Ok(None);
+            }
+            let missing = Missing::Backend(format!("directory '{}'", root.display()));
+            Err(Error::new(Meaning::NotFound(missing), "look for the blob")
+                .with_hint("create it with 'sacker init'"))
+        }
+        Err(error) => Err(failed("look for", path, error)),
+    }
+}
+
+/// A blob on its way to disk.
+struct Incoming {
+    source: Source,
+    /// Removed when dropped before it has its name.
+    file: NamedTempFile,
+}
+
+impl Incoming {
+    fn create(source: Source, root: &Path) -> Result<Self> {
+        create(root)?;
+        let file = tempfile::Builder::new()
+            .prefix(UNFINISHED)
+            // The umask applies.
+            .permissions(Permissions::from_mode(0o644))
+            .tempfile_in(root)
+            .map_err(|error| failed("write to", root, error))?;
+        Ok(Self { source, file })
+    }
+
+    /// Copies a chunk; the number of its bytes is 0 at the end.
+    fn copy_chunk(mut self) -> Result<(usize, Self)> {
+        let bytes = self.source.next(CHUNK)?;
+        self.file.write_all(&bytes).map_err(|error| failed("write", self.file.path(), error))?;
+        Ok((bytes.len(), self))
+    }
+
+    /// Gives the finished blob its name. A blob that is there already stays, unless it has another size and so cannot
+    /// be right.
+    fn finish(self, path: &Path) -> Result<PutOutcome> {
+        self.source.check()?;
+        self.file.as_file().sync_all().map_err(|error| failed("write", path, error))?;
+        let replace = fs::metadata(path).is_ok_and(|there| there.len() != self.source.size());
+        let named =
+            if replace { self.file.persist(path) } else { self.file.persist_noclobber(path) }.map(|_| ());
+        let outcome = match named {
+            Ok(()) => PutOutcome::Uploaded,
+            Err(error) if error.error.kind() == ErrorKind::AlreadyExists => PutOutcome::AlreadyThere,
+            Err(error) => return Err(failed("write", path, error.error)),
+        };
+        // Also when another writer gave the name: it may not be durable yet.
+        path.parent().map_or(Ok(()), sync)?;
+        Ok(outcome)
+    }
+}
+
+/// Reads `left` bytes and sends them in chunks, until nobody takes them any more.
+fn read_ahead(mut file: File, path: &Path, mut left: u64, chunks: &mpsc::Sender<Result<Bytes>>) {
+    while left > 0 {
+        let most = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
+        let mut bytes = Vec::with_capacity(most);
+        let chunk = match (&mut file).take(most as u64).read_to_end(&mut bytes) {
+            Ok(0) => Err(Error::corrupt(path.display().to_string(), "it became shorter while it was read")),
+            Ok(_) => Ok(Bytes::from(bytes)),
+            Err(error) => Err(failed("read", path, error)),
+        };
+        left -= chunk.as_ref().map_or(left, |bytes| bytes.len() as u64);
+        if chunks.blocking_send(chunk).is_err() {
+            return;
+        }
+    }
+}
+
+#[async_trait]
+impl Store for FileStore {
+    fn uri(&self) -> &StoreUri {
+        &self.uri
+    }
+
+    async fn init(&self) -> Result<Vec<String>> {
+        let root = self.root.clone();
+        blocking(move || {
+            let created = create(&root)?;
+            Ok(created.then(|| format!("created directory '{}'", root.display())).into_iter().collect())
+        })
+        .await
+    }
+
+    async fn put(&self, blob: BlobFile<'_>, progress: Progress<'_>) -> Result<PutOutcome> {
+        let (root, path, size) = (self.root.clone(), self.path(&blob.sha256), blob.size);
+        let there = {
+            let path = path.clone();
+            // A store that is not there yet has no blob; the directory is made on the way.
+            blocking(move || Ok(fs::metadata(path).is_ok_and(|there| there.is_file() && there.len() == size)))
+        };
+        if there.await? {
+            return Ok(PutOutcome::AlreadyThere);
+        }
+        let source = Source::open_blob(blob).await?;
+        let mut incoming = blocking(move || Incoming::create(source, &root)).await?;
+        // A step at a time, so that a dropped future drops the unfinished file with it.
+        loop {
+            let (length, rest) = blocking(move || incoming.copy_chunk()).await?;
+            incoming = rest;
+            if length == 0 {
+                break;
+            }
+            progress(length as u64);
+        }
+        blocking(move || incoming.finish(&path)).await
+    }
+
+    async fn head(&self, sha256: &Sha256) -> Result<Option<BlobInfo>> {
+        let (root, path) = (self.root.clone(), self.path(sha256));
+        blocking(move || look(&root, &path)).await
+    }
+
+    async fn open(&self, sha256: &Sha256, offset: u64) -> Result<BlobReader> {
+        let (root, path, sha256) = (self.root.clone(), self.path(sha256), *sha256);
+        let (file, path, size) = blocking(move || {
+            let Some(info) = look(&root, &path)? else {
+                return Err(Error::new(Meaning::NotFound(Missing::Blob(sha256)), "read the blob")
+                    .with_key(path.display().to_string()));
+            };
+            if offset > info.size {
+                return Err(Error::invalid(format!("blob {sha256} has no byte {offset}")));
+            }
+            let mut file = File::open(&path).map_err(|error| failed("read", &path, error))?;
+            file.seek(SeekFrom::Start(offset)).map_err(|error| failed("read", &path, error))?;
+            Ok((file, path, info.size))
+        })
+        .await?;
+        let (sender, receiver) = mpsc::channel(READ_AHEAD);
+        tokio::task::spawn_blocking(move || read_ahead(file, &path, size - offset, &sender));
+        let stream = stream::unfold(receiver, |mut receiver| async move {
+            let chunk = receiver.recv().await?;
+            Some((chunk, receiver))
+        });
+        Ok(BlobReader { size, stream: stream.boxed() })
+    }
+}

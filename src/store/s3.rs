@@ -1,0 +1,208 @@
+//! Blobs in an S3 bucket: the key is the sha256, nothing else.
+//!
+//! A blob becomes visible only when all its bytes were sent and had the right digest: S3 shows an object when its
+//! upload is complete, and the digest is known before that. Not responsible for verifying what it hands out.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::operation::get_object::GetObjectOutput;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_smithy_types::base64;
+use aws_smithy_types::checksum_config::ResponseChecksumValidation;
+use aws_smithy_types::timeout::TimeoutConfig;
+use bytes::Bytes;
+use futures::stream::{self, StreamExt as _};
+
+use super::sending::Sent;
+use super::source::Source;
+use super::{BlobFile, BlobInfo, BlobReader, Progress, PutOutcome, Store, multipart};
+use crate::aws::bucket::{Bucket, Operation};
+use crate::aws::{status_and_code, transfer_timeouts};
+use crate::connect::Connect;
+use crate::error::{Error, Meaning, Missing, Result};
+use crate::model::{S3Location, Sha256, StoreUri};
+
+/// Up to this size a blob is sent in one request: the server then compares the bytes with the digest itself.
+const SINGLE_MAX: u64 = 64 << 20;
+
+const LOOK: Operation = Operation { words: "look for the blob", action: "s3:GetObject" };
+const READ: Operation = Operation { words: "read the blob", action: "s3:GetObject" };
+pub(super) const WRITE: Operation = Operation { words: "store the blob", action: "s3:PutObject" };
+
+/// Blobs in one bucket.
+#[derive(Debug)]
+pub(super) struct S3Store {
+    uri: StoreUri,
+    pub(super) bucket: Bucket,
+    connect: Connect,
+}
+
+impl S3Store {
+    /// Makes no request.
+    ///
+    /// # Errors
+    /// `Invalid` when no region is known, or the credential settings are incomplete.
+    pub(super) async fn open(location: &S3Location, connect: &Connect) -> Result<Self> {
+        let mut bucket = Bucket::open(location, connect).await?;
+        // Every byte that is read is verified by its sha256 anyway: a second checksum would only cost time.
+        let config = bucket.client.config().to_builder();
+        let config = config.response_checksum_validation(ResponseChecksumValidation::WhenRequired);
+        bucket.client = Client::from_conf(config.build());
+        Ok(Self { uri: StoreUri::S3(location.clone()), bucket, connect: connect.clone() })
+    }
+
+    /// Settings for a request that moves `bytes` of a blob.
+    pub(super) fn transfer(&self, bytes: u64) -> aws_sdk_s3::config::Builder {
+        let timeouts: TimeoutConfig = transfer_timeouts(bytes, &self.connect);
+        aws_sdk_s3::config::Builder::new().timeout_config(timeouts)
+    }
+
+    /// The blob's size and age; nothing on 404, which may also mean that there is no bucket.
+    async fn look(&self, key: &str) -> std::result::Result<Option<BlobInfo>, Look> {
+        let request = self.bucket.client.head_object().bucket(&self.bucket.name).key(self.bucket.key(key));
+        match request.send().await {
+            Ok(head) => Ok(Some(BlobInfo {
+                size: head.content_length().and_then(|size| size.try_into().ok()).unwrap_or(0),
+                modified: head.last_modified().and_then(|time| {
+                    let nanoseconds = i32::try_from(time.subsec_nanos()).ok()?;
+                    jiff::Timestamp::new(time.secs(), nanoseconds).ok()
+                }),
+            })),
+            Err(error) => match status_and_code(&error).0 {
+                Some(404) => Ok(None),
+                // The answer to HEAD has no body, so that 400 may be as much about credentials as 403 is.
+                Some(400 | 401 | 403) => Err(Look::Refused(self.bucket.error(LOOK, key, &error))),
+                _ => Err(Look::Failed(self.bucket.error(LOOK, key, &error))),
+            },
+        }
+    }
+
+    async fn put_single(&self, key: &str, source: Source, sent: &Arc<Sent>) -> Result<()> {
+        let (size, digest) = (source.size(), source.sha256());
+        // One byte more than expected, so that a file that grew is noticed.
+        let most = usize::try_from(size).unwrap_or(usize::MAX).saturating_add(1);
+        let (bytes, source) = source.next_off_executor(most).await?;
+        source.check()?;
+        let request = self.bucket.client.put_object().bucket(&self.bucket.name).key(self.bucket.key(key));
+        let request = request
+            .content_type("application/octet-stream")
+            .checksum_sha256(base64::encode(digest.as_bytes()))
+            .body(sent.body(bytes));
+        match request.customize().config_override(self.transfer(size)).send().await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.bucket.error(WRITE, key, &error)),
+        }
+    }
+
+    fn reader(&self, key: &str, offset: u64, output: GetObjectOutput) -> Result<BlobReader> {
+        let length: u64 = output.content_length().and_then(|length| length.try_into().ok()).unwrap_or(0);
+        // `bytes <first>-<last>/<size>`
+        let range = output.content_range().and_then(|range| {
+            let (range, size) = range.strip_prefix("bytes ")?.split_once('/')?;
+            Some((range.split_once('-')?.0.parse::<u64>().ok()?, size.parse::<u64>().ok()?))
+        });
+        let size = match range {
+            Some((first, size)) if first == offset && first + length == size => size,
+            None if offset == 0 => length,
+            _ => {
+                let error = Error::new(Meaning::Other, READ.words).with_key(self.bucket.uri(key));
+                return Err(error.with_source("the server answered with another part than the one asked for"));
+            }
+        };
+        let body = Body { bytes: output.body, left: size - offset, uri: self.bucket.uri(key) };
+        Ok(BlobReader { size, stream: stream::try_unfold(body, Body::next).boxed() })
+    }
+}
+
+/// Why it is not known whether the blob is there.
+enum Look {
+    /// Whoever asks may not know.
+    Refused(Error),
+    Failed(Error),
+}
+
+/// The rest of a blob on its way.
+struct Body {
+    bytes: ByteStream,
+    left: u64,
+    uri: String,
+}
+
+impl Body {
+    async fn next(mut self) -> Result<Option<(Bytes, Self)>> {
+        match self.bytes.next().await {
+            Some(Ok(chunk)) => {
+                self.left = self.left.saturating_sub(chunk.len() as u64);
+                Ok(Some((chunk, self)))
+            }
+            None if self.left == 0 => Ok(None),
+            Some(Err(_)) | None => {
+                let why = format!("the connection broke or stalled {} bytes before the end", self.left);
+                Err(Error::new(Meaning::Unavailable, READ.words).with_key(self.uri).with_source(why))
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Store for S3Store {
+    fn uri(&self) -> &StoreUri {
+        &self.uri
+    }
+
+    async fn init(&self) -> Result<Vec<String>> {
+        self.bucket.create().await
+    }
+
+    async fn put(&self, blob: BlobFile<'_>, progress: Progress<'_>) -> Result<PutOutcome> {
+        let key = blob.sha256.to_string();
+        match self.look(&key).await {
+            // Another size cannot be these bytes: whatever it is, it is replaced.
+            Ok(Some(info)) if info.size == blob.size => return Ok(PutOutcome::AlreadyThere),
+            Ok(_) | Err(Look::Refused(_)) => {}
+            Err(Look::Failed(error)) => return Err(error),
+        }
+        let source = Source::open_blob(blob).await?;
+        let sent = Arc::new(Sent::default());
+        if blob.size <= SINGLE_MAX {
+            sent.report(blob.size, progress, self.put_single(&key, source, &sent)).await?;
+        } else {
+            let put = Box::pin(multipart::put(self, &key, source, &sent));
+            sent.report(blob.size, progress, put).await?;
+        }
+        Ok(PutOutcome::Uploaded)
+    }
+
+    async fn head(&self, sha256: &Sha256) -> Result<Option<BlobInfo>> {
+        match self.look(&sha256.to_string()).await {
+            Ok(None) => self.bucket.check(LOOK.words).await.map(|()| None),
+            Ok(info) => Ok(info),
+            Err(Look::Refused(error) | Look::Failed(error)) => Err(error),
+        }
+    }
+
+    async fn open(&self, sha256: &Sha256, offset: u64) -> Result<BlobReader> {
+        let key = sha256.to_string();
+        let request = self.bucket.client.get_object().bucket(&self.bucket.name).key(self.bucket.key(&key));
+        let range = (offset > 0).then(|| format!("bytes={offset}-"));
+        match request.set_range(range).send().await {
+            Ok(output) => self.reader(&key, offset, output),
+            Err(error) => match status_and_code(&error) {
+                (Some(404), code) if code != Some("NoSuchBucket") => {
+                    let missing = Meaning::NotFound(Missing::Blob(*sha256));
+                    Err(Error::new(missing, READ.words).with_key(self.bucket.uri(&key)))
+                }
+                // Nothing stands at or after the offset. At the very end that is no mistake.
+                (Some(416), _) => match self.head(sha256).await? {
+                    Some(info) if info.size == offset => {
+                        Ok(BlobReader { size: info.size, stream: stream::empty().boxed() })
+                    }
+                    _ => Err(Error::invalid(format!("blob {sha256} has no byte {offset}"))),
+                },
+                _ => Err(self.bucket.error(READ, &key, &error)),
+            },
+        }
+    }
+}
