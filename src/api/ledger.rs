@@ -1,6 +1,7 @@
 //! SackerLedger: where the truth is, and who in the cluster may use it. Owned by the cluster's administrators.
 
 #![expect(unreachable_pub, reason = "KubeSchema repeats each struct inside a function")]
+#![expect(clippy::duplicated_attributes, reason = "each printer column has a type of its own")]
 
 use std::collections::BTreeMap;
 

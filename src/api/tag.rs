@@ -1,6 +1,7 @@
 //! SackerTag: the wish that a tag of a package points at a version.
 
 #![expect(unreachable_pub, reason = "KubeSchema repeats each struct inside a function")]
+#![expect(clippy::duplicated_attributes, reason = "each printer column has a type of its own")]
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;

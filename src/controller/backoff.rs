@@ -9,7 +9,7 @@ use std::time::Duration;
 const FIRST: Duration = Duration::from_secs(1);
 
 /// No pause is longer than this. A ledger's recovery wakes its objects anyway; this is for what no event announces.
-const LONGEST: Duration = Duration::from_secs(120);
+const LONGEST: Duration = Duration::from_mins(2);
 
 #[derive(Debug, Clone, Copy)]
 struct Entry {

@@ -109,6 +109,7 @@ fn words(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message").to_owned()
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the signature is kube's")]
 fn again<K: Reconcile>(object: Arc<Guarded<K>>, _: &Failure, context: Arc<Context>) -> Action {
     let uid = object.uid().unwrap_or_default();
     Action::requeue(context.backoffs.failed(&uid, context.clock.monotonic()))
@@ -122,7 +123,7 @@ fn report<K: Reconcile>(outcome: Outcome<K>) {
         Ok((object, action)) => debug!(controller, %object, ?action, "reconciled"),
         Err(Error::ReconcilerFailed(failure, object)) => match failure {
             Failure::Ledger(_) | Failure::NotLeading | Failure::Waiting(_) => {
-                info!(controller, %object, %failure, "not yet")
+                info!(controller, %object, %failure, "not yet");
             }
             Failure::Api { .. } | Failure::TimedOut(_) => warn!(controller, %object, %failure, "failed"),
             Failure::Panicked(_) => error!(controller, %object, %failure, "failed"),
@@ -130,7 +131,7 @@ fn report<K: Reconcile>(outcome: Outcome<K>) {
         // Woken by something that refers to it, and gone by the time its turn came.
         Err(Error::ObjectNotFound(object)) => debug!(controller, %object, "gone"),
         Err(error @ (Error::QueueError(_) | Error::RunnerError(_))) => {
-            warn!(controller, %error, "the queue failed")
+            warn!(controller, %error, "the queue failed");
         }
     }
 }

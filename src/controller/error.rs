@@ -23,9 +23,10 @@ pub fn place(meaning: &Meaning) -> (Class, Reason) {
     match meaning {
         Meaning::NotFound(missing) => match missing {
             Missing::Package(_) => (Class::Waiting, Reason::PackageNotFound),
-            Missing::Version(..) | Missing::Removed(..) => (Class::Waiting, Reason::VersionNotFound),
+            Missing::Version(..) | Missing::Removed(..) | Missing::Blob(_) => {
+                (Class::Waiting, Reason::VersionNotFound)
+            }
             Missing::Tag(..) => (Class::Waiting, Reason::FollowedTagNotFound),
-            Missing::Blob(_) => (Class::Waiting, Reason::VersionNotFound),
             Missing::Backend(_) => (Class::Waiting, Reason::BackendNotFound),
         },
         // Lost races: the driver has already read again, so by now it is a busy tag.
@@ -33,11 +34,12 @@ pub fn place(meaning: &Meaning) -> (Class, Reason) {
         Meaning::Held(_) => (Class::Waiting, Reason::Held),
         Meaning::Owned { .. } => (Class::Stalled, Reason::Owned),
         Meaning::Denied { .. } => (Class::Waiting, Reason::Denied),
-        Meaning::Throttled | Meaning::Unavailable => (Class::Transient, Reason::LedgerUnavailable),
+        // Local: a full or broken disk under a file ledger.
+        Meaning::Throttled | Meaning::Unavailable | Meaning::Local { .. } => {
+            (Class::Transient, Reason::LedgerUnavailable)
+        }
         Meaning::Invalid { .. } => (Class::Stalled, Reason::InvalidSpec),
         Meaning::Corrupt { .. } => (Class::Stalled, Reason::Corrupt),
-        // A full or broken disk under a file ledger.
-        Meaning::Local { .. } => (Class::Transient, Reason::LedgerUnavailable),
         Meaning::Interrupted | Meaning::Other => (Class::Transient, Reason::Internal),
     }
 }

@@ -11,9 +11,9 @@ pub type Subject = (String, String);
 
 #[derive(Debug, Default)]
 struct Maps {
-    of_subject: BTreeMap<Subject, BTreeSet<Key>>,
-    of_object: HashMap<Key, Subject>,
-    of_namespace: HashMap<String, BTreeSet<Key>>,
+    by_subject: BTreeMap<Subject, BTreeSet<Key>>,
+    subjects: HashMap<Key, Subject>,
+    namespaces: HashMap<String, BTreeSet<Key>>,
 }
 
 /// The objects of one kind by ledger, package and namespace.
@@ -28,51 +28,51 @@ impl Index {
     /// Notes what an object asks for now; nothing when it is gone or cannot be read.
     pub fn set(&self, object: &Key, subject: Option<Subject>) {
         let mut maps = self.maps();
-        let Maps { of_subject, of_object, of_namespace } = &mut *maps;
-        if let Some(before) = of_object.remove(object)
-            && let Some(objects) = of_subject.get_mut(&before)
+        let Maps { by_subject, subjects, namespaces } = &mut *maps;
+        if let Some(before) = subjects.remove(object)
+            && let Some(objects) = by_subject.get_mut(&before)
         {
             objects.remove(object);
             if objects.is_empty() {
-                of_subject.remove(&before);
+                by_subject.remove(&before);
             }
         }
-        if let Some(objects) = of_namespace.get_mut(&object.0) {
+        if let Some(objects) = namespaces.get_mut(&object.0) {
             objects.remove(object);
             if objects.is_empty() {
-                of_namespace.remove(&object.0);
+                namespaces.remove(&object.0);
             }
         }
         if let Some(subject) = subject {
-            of_subject.entry(subject.clone()).or_default().insert(object.clone());
-            of_namespace.entry(object.0.clone()).or_default().insert(object.clone());
-            of_object.insert(object.clone(), subject);
+            by_subject.entry(subject.clone()).or_default().insert(object.clone());
+            namespaces.entry(object.0.clone()).or_default().insert(object.clone());
+            subjects.insert(object.clone(), subject);
         }
     }
 
     /// The objects that ask for this package of this ledger.
     pub fn of_package(&self, ledger: &str, package: &str) -> Vec<Key> {
         let subject = (ledger.to_owned(), package.to_owned());
-        self.maps().of_subject.get(&subject).into_iter().flatten().cloned().collect()
+        self.maps().by_subject.get(&subject).into_iter().flatten().cloned().collect()
     }
 
     /// The objects that ask for anything of this ledger.
     pub fn of_ledger(&self, ledger: &str) -> Vec<Key> {
         let maps = self.maps();
-        range(&maps.of_subject, ledger).flat_map(|(_, objects)| objects.iter().cloned()).collect()
+        range(&maps.by_subject, ledger).flat_map(|(_, objects)| objects.iter().cloned()).collect()
     }
 
     /// The packages of this ledger that are asked for, with who asks.
     pub fn packages(&self, ledger: &str) -> Vec<(String, Vec<Key>)> {
         let maps = self.maps();
-        range(&maps.of_subject, ledger)
+        range(&maps.by_subject, ledger)
             .map(|((_, package), objects)| (package.clone(), objects.iter().cloned().collect()))
             .collect()
     }
 
     /// The objects in this namespace.
     pub fn of_namespace(&self, namespace: &str) -> Vec<Key> {
-        self.maps().of_namespace.get(namespace).into_iter().flatten().cloned().collect()
+        self.maps().namespaces.get(namespace).into_iter().flatten().cloned().collect()
     }
 }
 

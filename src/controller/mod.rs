@@ -34,4 +34,4 @@ pub use crds::crd_files;
 pub const CONCURRENCY: u16 = 16;
 
 /// How often to look again for what no watch and no poll shows: a mended credential, a repaired record.
-const SLOW: std::time::Duration = std::time::Duration::from_secs(300);
+const SLOW: std::time::Duration = std::time::Duration::from_mins(5);

@@ -116,7 +116,7 @@ pub fn interval(context: &Context, object: &SackerLedger) -> Duration {
     let asked = object.spec.poll_interval.as_deref().and_then(duration::parse);
     let by_backend = || match object.spec.ledger.parse() {
         // Each poll lists there.
-        Ok(LedgerUri::S3(_)) => Duration::from_secs(120),
+        Ok(LedgerUri::S3(_)) => Duration::from_mins(2),
         _ => Duration::from_secs(30),
     };
     asked.or(context.policy.poll_interval).unwrap_or_else(by_backend)

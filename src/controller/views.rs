@@ -12,7 +12,7 @@ use crate::model::{PackageName, PackageView};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Seen {
     /// The package.
-    View(PackageView),
+    View(Box<PackageView>),
     /// The ledger has no such package.
     Absent,
     /// The look failed, in a way that is about this package and not about the ledger as a whole.
@@ -28,7 +28,7 @@ impl Seen {
     /// What the result of a look means; nothing when it says nothing about the package.
     pub fn of(result: Result<PackageView, Error>) -> Option<Self> {
         match result {
-            Ok(view) => Some(Self::View(view)),
+            Ok(view) => Some(Self::View(Box::new(view))),
             Err(error) => match error.meaning() {
                 Meaning::NotFound(Missing::Package(_)) => Some(Self::Absent),
                 Meaning::Throttled | Meaning::Unavailable => None,

@@ -26,7 +26,7 @@ use crate::error::{Error, Meaning, Missing};
 use crate::model::{LedgerUri, StoreUri, time};
 
 /// How often the time of the last poll is written, at most.
-const POLL_TIME: Duration = Duration::from_secs(600);
+const POLL_TIME: Duration = Duration::from_mins(10);
 
 /// How often a ledger that refuses us, or does not exist, is asked again: nothing in the cluster tells when that is
 /// mended.

@@ -25,7 +25,7 @@ use crate::api::{RESOLVER_MANAGER, Reason, SackerPackage, SackerPackageStatus, r
 use crate::model::{PackageName, PackageView, Verb};
 
 /// How often to look again at a ConfigMap of someone else: it has none of our labels, so no watch tells when it goes.
-const FOREIGN: std::time::Duration = std::time::Duration::from_secs(60);
+const FOREIGN: std::time::Duration = std::time::Duration::from_mins(1);
 
 impl Reconcile for SackerPackage {
     const NAME: Name = Name::Resolver;
@@ -153,7 +153,9 @@ async fn finish(
     status.last_handled_reconcile_at = requested_at(&object.metadata).map(str::to_owned);
     status::write(context, RESOLVER_MANAGER, object, previous, &status).await?;
     let changed = before.map(|ready| ready.reason.as_str()) != Some(summary.reason.as_str());
-    if changed && summary.reason != Reason::Progressing {
+    // A new object that has to wait a moment is no news yet.
+    let is_news = before.is_some() || summary.progress != Progress::Reconciling;
+    if changed && is_news && summary.reason != Reason::Progressing {
         let severity =
             if summary.progress == Progress::Stalled { Severity::Warning } else { Severity::Normal };
         context.events.publish(object.object_ref(&()), severity, summary.reason, &summary.message, now);

@@ -192,7 +192,9 @@ fn tell(
         _ => {
             let summary = &decision.summary;
             let before = find(&previous.conditions, ConditionType::Ready).map(|ready| ready.reason.as_str());
-            if before != Some(summary.reason.as_str()) {
+            // A new object that has to wait a moment is no news yet.
+            let is_news = before.is_some() || summary.progress != Progress::Reconciling;
+            if is_news && before != Some(summary.reason.as_str()) {
                 let bad = summary.progress == Progress::Stalled || summary.ready == ConditionStatus::Unknown;
                 let severity = if bad { Severity::Warning } else { Severity::Normal };
                 announce(context, object, severity, summary.reason, &summary.message);
