@@ -161,6 +161,11 @@ async fn ledger_facts(
 ) -> Result<LedgerFacts> {
     let Names { package, tag } = names;
     let state = open.call(|ledger| ledger.tag(package, tag)).await?;
+    if state.is_none() && status.seq.is_some() {
+        // Tags leave a tombstone. One that vanished speaks of a lost mount rather than of a lost tag: ask the ledger
+        // itself before believing it.
+        open.probe().await?;
+    }
     let events = match &state {
         Some(state) => history::newest(open, names, status, state).await?,
         None => Vec::new(),
