@@ -61,8 +61,15 @@ pub(super) fn tag(context: &Context, change: &Change<Guarded<SackerTag>>) {
         (object.meta().deletion_timestamp.is_some(), suspended, object.0.as_ref().ok().and_then(owner))
     };
     if let Some((ledger, package)) = subject.filter(|_| change.differs(claims)) {
+        let same_tag = |(namespace, name): &Key| {
+            let other = context.tags.cache.get(&ObjectRef::new(name).within(namespace));
+            match (other.as_deref().map(|other| &other.0), &object.0) {
+                (Some(Ok(other)), Ok(object)) => other.spec.tag == object.spec.tag,
+                _ => false,
+            }
+        };
         let others = context.tags.index.of_package(&ledger, &package);
-        context.tags.queue.wake_all(others.into_iter().filter(|other| *other != itself));
+        context.tags.queue.wake_all(others.into_iter().filter(|other| *other != itself && same_tag(other)));
     }
     if let (None, Some(uid)) = (&change.after, &object.meta().uid) {
         context.forget(uid);

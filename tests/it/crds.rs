@@ -142,6 +142,12 @@ fn tag_rules() {
         (json!({"version": null, "follow": {"tag": "a", "soak": "2 h"}}), Some("like '30s'")),
         (json!({"version": null, "follow": {"tag": "a", "soak": "9000h"}}), Some("from 0s to 8760h")),
         (json!({"version": null, "follow": {"tag": "a", "soak": "-1h"}}), Some("like '30s'")),
+        (json!({"version": null, "follow": {"tag": "a", "soak": "999999999999999h"}}), Some("like '30s'")),
+        (
+            json!({"version": null, "follow": {"tag": "a", "soak": "99999h99999h99999h99999h99999h"}}),
+            Some("to 8760h"),
+        ),
+        (json!({"version": null, "follow": {"tag": "a", "soak": "604800s"}}), None),
         (json!({"tag": "latest"}), Some("is reserved")),
         (json!({"tag": "Latest"}), Some("is reserved")),
         (json!({"tag": "v42"}), Some("read as a version number")),
