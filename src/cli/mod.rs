@@ -1,6 +1,6 @@
 //! The admin command line `sacker`: parses, resolves settings once, runs one command, explains what failed.
 //!
-//! One file per command in [`commands`]; commands answer through a [`Printer`] and nothing else prints. Not responsible
+//! One file per command in `commands`; commands answer through a `Printer` and nothing else prints. Not responsible
 //! for what a change means (the ledger decides) nor for bytes (the store and `fetch` do). Help, completions and usage
 //! errors come before any configuration is read and any runtime is started, so that they are instant.
 
