@@ -104,7 +104,7 @@ impl VersionItem {
     /// The fields of `info`, named as in JSON.
     pub(super) fn fields(&self, for_people: bool) -> Vec<(String, String)> {
         let size = match self.size {
-            Some(size) if for_people => format!("{} ({size} bytes)", BinaryBytes(size)),
+            Some(size) if for_people && size >= 1024 => format!("{} ({size} bytes)", BinaryBytes(size)),
             size => or_nothing(size),
         };
         let mut fields: Vec<(String, String)> = [

@@ -141,7 +141,7 @@ fn not_found(report: &mut Report, missing: &Missing, error: &Error, context: &Co
                     if let Some(close) = closest(package.as_str(), packages.iter().map(String::as_str)) {
                         report.hints.push(format!("did you mean '{close}'?"));
                     } else {
-                        report.hints.push(format!("there are {}; see: sacker list", listed(packages, 5)));
+                        report.hints.push(format!("its packages: {}; see: sacker list", listed(packages, 5)));
                     }
                 }
                 None => report.hints.push("see what there is with: sacker list".into()),
@@ -156,7 +156,7 @@ fn not_found(report: &mut Report, missing: &Missing, error: &Error, context: &Co
                 Some(versions) => {
                     let newest: Vec<_> = versions.iter().map(Version::to_string).collect();
                     report.hints.push(format!(
-                        "its newest versions are {}; see: sacker versions {package}",
+                        "its newest versions: {}; see: sacker versions {package}",
                         newest.join(", ")
                     ));
                 }
@@ -175,7 +175,7 @@ fn not_found(report: &mut Report, missing: &Missing, error: &Error, context: &Co
                     None => {
                         report
                             .hints
-                            .push(format!("its tags are {}; see: sacker tags {package}", listed(tags, 10)));
+                            .push(format!("its tags: {}; see: sacker tags {package}", listed(tags, 10)));
                     }
                 },
             }

@@ -97,10 +97,14 @@ fn run_with_session(arguments: &Arguments, environment: &Environment, printer: &
         let _unwritten = printer.finish();
         let context =
             message::Context { verbose: verbose > 0, ..session.context(arguments.command.subject()) };
-        let known = tokio::select! {
-            biased;
-            () = &mut interrupted => message::Known::default(),
-            known = explain::look_up(&error, &session) => known,
+        let known = if *error.meaning() == Meaning::Interrupted {
+            message::Known::default()
+        } else {
+            tokio::select! {
+                biased;
+                () = &mut interrupted => message::Known::default(),
+                known = explain::look_up(&error, &session) => known,
+            }
         };
         output::print_report(&message::report(&error, &context, &known));
         Err(Failure::Reported(Exit::from(&error)))

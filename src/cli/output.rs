@@ -183,7 +183,9 @@ impl Printer {
     }
 
     fn yaml<T: Serialize>(&self, value: &T) -> Outcome {
-        let text = serde_saphyr::to_string(value).map_err(unprintable)?;
+        // A long value (a pinned spec) stays on its line, where people and `grep` look for it.
+        let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
+        let text = serde_saphyr::to_string_with_options(value, options).map_err(unprintable)?;
         // The writer escapes what YAML wants escaped, which direction controls are not. JSON is YAML too.
         if text.chars().any(|letter| letter != '\n' && obeyed(letter)) {
             return self.json(value);

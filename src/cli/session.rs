@@ -14,9 +14,9 @@ use super::output::Printer;
 use crate::config::{Configuration, Flags, Origin};
 use crate::connect::Connect;
 use crate::environment::Environment;
-use crate::error::Result;
-use crate::ledger::{self, InitOptions, Ledger};
-use crate::model::{Actor, Change, EventSource, TagChange};
+use crate::error::{Error, Meaning, Missing, Result};
+use crate::ledger::{self, InitOptions, Ledger, TagOutcome};
+use crate::model::{Actor, Change, EventSource, PackageName, TagChange, TagName};
 use crate::store::{self, Store};
 
 /// One run of one command.
@@ -85,6 +85,30 @@ impl<'a> Session<'a> {
             self.store().await?.init().await?;
         }
         Ok(())
+    }
+
+    /// The error for a tag that is not there, saying which of the two is missing: the package or the tag.
+    pub(super) async fn no_tag(&self, package: &PackageName, tag: &TagName) -> Error {
+        let package_is_there = async { self.ledger().await?.tags(package).await };
+        match package_is_there.await {
+            Err(error) if error.is_not_found() => error,
+            _ => Error::not_found(Missing::Tag(package.clone(), tag.clone())),
+        }
+    }
+
+    /// Changes a tag.
+    pub(super) async fn change_tag(
+        &self,
+        package: &PackageName,
+        tag: &TagName,
+        change: &TagChange,
+    ) -> Result<TagOutcome> {
+        match self.ledger().await?.change_tag(package, tag, change).await {
+            Err(error) if matches!(error.meaning(), Meaning::NotFound(Missing::Tag(..))) => {
+                Err(self.no_tag(package, tag).await)
+            }
+            outcome => outcome,
+        }
     }
 
     /// A change of a tag by this user.

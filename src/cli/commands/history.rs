@@ -35,11 +35,7 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
     for tag in tags {
         let events = match ledger.history(&package, &tag).await {
             Ok(events) => events,
-            Err(error) if error.is_not_found() && args.tag.is_some() => {
-                // Say which of the two is missing.
-                ledger.tags(&package).await?;
-                return Err(error.into());
-            }
+            Err(error) if error.is_not_found() => return Err(session.no_tag(&package, &tag).await.into()),
             Err(error) => return Err(error.into()),
         };
         if let Err(link) = verify_chain(&events) {

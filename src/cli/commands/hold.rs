@@ -33,7 +33,7 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
         return Err(Error::invalid("a hold needs a reason: whoever is stopped by it will read it").into());
     }
     let change = session.tag_change(Change::Hold { reason: args.reason.clone() }, Some(&args.reason));
-    let outcome = session.ledger().await?.change_tag(&package, &tag, &change).await?;
+    let outcome = session.change_tag(&package, &tag, &change).await?;
     let at = outcome.state.version.map_or_else(String::new, |version| format!(" at version {version}"));
     session.printer.note(format_args!("tag '{tag}' of package '{package}' is held{at}"));
     session.printer.document_only(args.output.format, &TagItem::new(&package, &outcome.state))

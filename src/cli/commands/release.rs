@@ -5,7 +5,6 @@ use crate::cli::failure::Outcome;
 use crate::cli::input;
 use crate::cli::items::TagItem;
 use crate::cli::session::Session;
-use crate::error::{Error, Missing};
 use crate::model::Change;
 
 #[derive(Debug, clap::Args)]
@@ -29,17 +28,15 @@ pub(in crate::cli) struct Args {
 pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
     let package = input::package(&args.package)?;
     let tag = input::tag(&args.tag)?;
-    let ledger = session.ledger().await?;
     let change = session.tag_change(Change::Release, args.reason.as_ref());
-    let outcome = ledger.change_tag(&package, &tag, &change).await?;
+    let outcome = session.change_tag(&package, &tag, &change).await?;
     if outcome.event.is_some() {
         session.printer.note(format_args!("tag '{tag}' of package '{package}' is not held any more"));
     } else if outcome.state.version.is_some() {
         session.printer.note(format_args!("tag '{tag}' of package '{package}' was not held"));
     } else {
-        // Nothing was held because nothing is there; say which of the two is missing.
-        ledger.tags(&package).await?;
-        return Err(Error::not_found(Missing::Tag(package, tag)).into());
+        // Nothing was held because nothing is there.
+        return Err(session.no_tag(&package, &tag).await.into());
     }
     session.printer.document_only(args.output.format, &TagItem::new(&package, &outcome.state))
 }

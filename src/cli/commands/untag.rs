@@ -5,7 +5,7 @@ use std::io::{self, BufRead as _, IsTerminal as _};
 use crate::cli::failure::Outcome;
 use crate::cli::input::{self, on_own_thread};
 use crate::cli::session::Session;
-use crate::error::{Error, Missing, Result};
+use crate::error::{Error, Result};
 use crate::model::{Change, Claim, PackageName, TagName, TagState};
 
 #[derive(Debug, clap::Args)]
@@ -38,16 +38,15 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
     }
     let ask = !args.yes;
     if ask && !can_ask() {
-        return Err(Error::invalid("untag needs --yes where there is no terminal to ask on").into());
+        let rule = "untag asks first, and here is no terminal to ask on";
+        return Err(Error::invalid(rule).with_hint("add --yes if the tag shall go").into());
     }
     let ledger = session.ledger().await?;
     let state = ledger.tag(&package, &tag).await?;
     // Without an event, a 2015 client wrote it: there, even if it points to nothing.
     let there = |state: &TagState| state.version.is_some() || state.event.is_none();
     let Some(state) = state.filter(there) else {
-        // Say which of the two is missing.
-        ledger.tags(&package).await?;
-        return Err(Error::not_found(Missing::Tag(package, tag)).into());
+        return Err(session.no_tag(&package, &tag).await.into());
     };
     if ask && !confirm(question(&package, &tag, &state)).await? {
         session.printer.note(format_args!("nothing was removed"));

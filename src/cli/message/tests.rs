@@ -47,7 +47,7 @@ fn an_unknown_package() {
         text(&no_package("zebra"), &context("zebra", None), &known(&["a", "b", "c", "d", "e", "with space", "g"])),
         @r"
     error: no package 'zebra' in s3://ledger
-    hint: there are a, b, c, d, e and 2 more; see: sacker list
+    hint: its packages: a, b, c, d, e and 2 more; see: sacker list
     "
     );
     insta::assert_snapshot!(
@@ -72,7 +72,7 @@ fn an_unknown_tag() {
     let context = context("frontend", None);
     insta::assert_snapshot!(text(&no_tag("frontend", "live"), &context, &known(&["canary", "devel"])), @r"
     error: package 'frontend' has no tag 'live'
-    hint: its tags are canary, devel; see: sacker tags frontend
+    hint: its tags: canary, devel; see: sacker tags frontend
     ");
     insta::assert_snapshot!(text(&no_tag("frontend", "canari"), &context, &known(&["canary", "devel"])), @r"
     error: package 'frontend' has no tag 'canari'
@@ -93,7 +93,7 @@ fn an_unknown_version_blob_or_backend() {
     let error = Error::not_found(Missing::Version(package.clone(), version(230)));
     insta::assert_snapshot!(text(&error, &context, &known), @r"
     error: package 'frontend' has no version 230
-    hint: its newest versions are 23, 22; see: sacker versions frontend
+    hint: its newest versions: 23, 22; see: sacker versions frontend
     ");
     let error = Error::not_found(Missing::Removed(package, version(3)));
     insta::assert_snapshot!(text(&error, &context, &Known::default()), @r"

@@ -14,6 +14,7 @@ mod request;
 mod tables;
 mod tag;
 mod transaction;
+mod view;
 
 use std::fmt;
 
@@ -25,8 +26,8 @@ use super::{InitOptions, Ledger, Newest, TagOutcome};
 use crate::connect::Connect;
 use crate::error::Result;
 use crate::model::{
-    DynamoLocation, Event, LedgerUri, NewVersion, PackageName, TagChange, TagName, TagState, Version,
-    VersionRecord,
+    DynamoLocation, Event, LedgerUri, NewVersion, PackageName, PackageView, TagChange, TagName, TagState,
+    Version, VersionRecord,
 };
 use request::Patience;
 
@@ -124,5 +125,9 @@ impl Ledger for DynamoLedger {
 
     async fn history(&self, package: &PackageName, tag: &TagName) -> Result<Vec<Event>> {
         self.all_events(package, tag).await
+    }
+
+    async fn view(&self, package: &PackageName) -> Result<PackageView> {
+        self.whole_view(package).await
     }
 }

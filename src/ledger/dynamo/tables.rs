@@ -24,6 +24,9 @@ const SET_UP: Duration = Duration::from_mins(3);
 /// The builders fail only when a required field was left out.
 const COMPLETE: &str = "every required field is set right here";
 
+/// What to do when setting up stopped half-way.
+const FINISH: &str = "run 'sacker init --upgrade' to finish";
+
 /// One table and its key.
 struct Table<'a> {
     name: &'a str,
@@ -142,7 +145,8 @@ impl DynamoLedger {
                 done.push(format!("table '{}' is {state} against deletion", table.name));
                 self.wait_until_active(&mut patience, table).await?;
             }
-            done.extend(self.set_backups(&mut patience, table, options.point_in_time_recovery).await?);
+            let backups = self.set_backups(&mut patience, table, options.point_in_time_recovery).await;
+            done.extend(backups.map_err(|error| if created { to_be_finished(error) } else { error })?);
         }
         Ok(done)
     }
@@ -195,7 +199,7 @@ impl DynamoLedger {
             if !patience.pause().await {
                 return Err(Error::new(Meaning::Unavailable, "wait until the table is active")
                     .with_key(table.place())
-                    .with_hint("run 'sacker init' again to go on"));
+                    .with_hint(FINISH));
             }
         }
     }
@@ -266,6 +270,15 @@ impl DynamoLedger {
 
 fn call<'a>(operation: &'static str, action: &'static str, place: &'a str) -> Call<'a> {
     Call { operation, action, place, key: place }
+}
+
+/// The error of a step after a table was created: a plain second run would find a table and change nothing about it.
+fn to_be_finished(error: Error) -> Error {
+    let hint = match error.hint() {
+        Some(hint) => format!("{hint}, then {FINISH}"),
+        None => FINISH.to_owned(),
+    };
+    error.with_hint(hint)
 }
 
 /// The service's code for a failure; empty when it did not answer.

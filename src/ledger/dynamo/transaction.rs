@@ -68,7 +68,8 @@ impl DynamoLedger {
     /// `Unavailable` with the event's id if that cannot be settled until the deadline.
     pub(super) async fn commit(&self, patience: &mut Patience, commit: &Commit<'_>) -> Result<Verdict> {
         let key = row_name(&self.tags, &item::tag_key(commit.package, commit.tag));
-        let place = format!("table '{}'", self.versions);
+        // The tags table was read a moment ago; what can be missing now is the other one.
+        let place = format!("table '{}'", if commit.target.is_some() { &self.versions } else { &self.tags });
         let action = "dynamodb:PutItem, UpdateItem, DeleteItem and ConditionCheckItem";
         let call = Call { operation: OPERATION, action, place: &place, key: &key };
         let actions = self.actions(commit);

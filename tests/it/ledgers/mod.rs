@@ -2,6 +2,7 @@
 //! once below and becomes one test per target.
 
 mod bench;
+mod processes;
 mod tags;
 mod versions;
 

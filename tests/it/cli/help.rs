@@ -1,0 +1,113 @@
+//! Help, topics, completions and usage errors: instant, and without a look at any configuration.
+
+use std::process::{Command, Stdio};
+
+use rstest::rstest;
+
+use super::home::Home;
+
+const COMMANDS: [&str; 14] = [
+    "list",
+    "versions",
+    "tags",
+    "info",
+    "add",
+    "download",
+    "tag",
+    "untag",
+    "history",
+    "hold",
+    "release",
+    "init",
+    "completions",
+    "help",
+];
+
+/// A home whose configuration would fail every command that reads it.
+fn broken_home() -> Home {
+    Home::new().with("SACKER_CONFIG", "/nowhere").with("SACKER_LEDGER", "nonsense")
+}
+
+#[test]
+fn the_help_of_every_command_begins_with_an_example() {
+    let home = broken_home();
+    for help in ["--help", "-h"] {
+        for command in COMMANDS {
+            let ran = home.run(&[command, help]);
+            let begin = format!("Example:\n  {}", if command == "add" { "sacker add" } else { "" });
+            assert!(ran.answer().starts_with(&begin), "{command}: {}", ran.stdout);
+            assert!(ran.stdout.contains(&format!("sacker {command}")), "{command}: {}", ran.stdout);
+            assert!(ran.stdout.contains(&format!("Usage: sacker {command}")), "{command}: {}", ran.stdout);
+        }
+        assert!(home.run(&[help]).answer().starts_with("Example:\n  sacker "));
+    }
+}
+
+#[test]
+fn the_list_of_commands_is_complete() {
+    let text = broken_home().run(&["--help"]).answer().to_owned();
+    let listed: Vec<_> = text
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    assert_eq!(listed, COMMANDS);
+}
+
+#[test]
+fn topics() {
+    let home = broken_home();
+    let codes = home.run(&["help", "exit-codes"]);
+    for (exit, meaning) in sacker::exit::EXIT_CODES {
+        assert!(codes.answer().contains(&format!("{:>5}  {meaning}\n", exit.code())));
+    }
+    assert!(home.run(&["help", "config"]).answer().contains("~/.sacker.json"));
+    assert!(home.run(&["help", "output"]).answer().contains("-o json"));
+    assert_eq!(home.run(&["help", "tag"]).answer(), home.run(&["tag", "-h"]).answer());
+    assert!(home.run(&["help"]).answer().contains("sacker help exit-codes"));
+    home.run(&["help", "exit-code"])
+        .fails(2, "error: no command or topic 'exit-code'\nhint: did you mean 'exit-codes'?");
+}
+
+#[test]
+fn version_and_completions() {
+    let home = broken_home();
+    assert_eq!(home.run(&["--version"]).answer(), concat!("sacker ", env!("CARGO_PKG_VERSION"), "\n"));
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(home.run(&["completions", shell]).answer().contains("untag"), "{shell}");
+    }
+}
+
+#[rstest]
+#[case::no_command(&[], "Usage: sacker")]
+#[case::unknown_command(&["lsit"], "'list'")]
+#[case::unknown_flag(&["list", "--colour"], "--color")]
+#[case::missing_argument(&["info", "frontend-server"], "<SPEC>")]
+#[case::unknown_format(&["list", "-o", "xml"], "[possible values: table, json, yaml, name]")]
+#[case::no_time(&["list", "--timeout", "0"], "is not a time such as 90s")]
+#[case::unknown_shell(&["completions", "tcsh"], "bash")]
+fn usage_errors(#[case] arguments: &[&str], #[case] message: &str) {
+    let ran = broken_home().run(arguments);
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{ran:?}");
+    assert!(ran.stderr.contains(message), "{}", ran.stderr);
+}
+
+#[test]
+fn a_pipe_that_is_closed_early_is_no_failure() {
+    let home = broken_home();
+    for arguments in [["help", "config"], ["completions", "bash"], ["list", "--help"]] {
+        let mut child = home.command(&arguments).stdout(Stdio::piped()).spawn().expect("sacker starts");
+        drop(child.stdout.take());
+        assert_eq!(child.wait().expect("it ends").code(), Some(0), "{arguments:?}");
+    }
+}
+
+#[test]
+fn the_scripts_of_bash_parse() {
+    let home = broken_home();
+    let script = home.file("completion.bash", home.run(&["completions", "bash"]).answer());
+    let checked = Command::new("bash").arg("-n").arg(script).status().expect("bash starts");
+    assert!(checked.success());
+}
