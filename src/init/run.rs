@@ -124,7 +124,9 @@ impl Run<'_> {
     async fn fetch(&self, artifact: Artifact, target: &Target) -> Result<Placed> {
         let Counters { arrived, expected, open_ended } = self.counters;
         match artifact.size {
-            Some(size) => drop(expected.fetch_add(size, Ordering::Relaxed)),
+            Some(size) => {
+                expected.fetch_add(size, Ordering::Relaxed);
+            }
             None => open_ended.store(true, Ordering::Relaxed),
         }
         let progress = |bytes| {
