@@ -350,11 +350,11 @@ mod tests {
         let clock: Arc<dyn Clock> = Arc::new(crate::clock::SystemClock);
         let guard = Guard::new(clock.clone());
         assert!(!guard.allows());
-        guard.extend(clock.monotonic() + Duration::from_secs(60));
+        guard.extend(clock.monotonic() + Duration::from_mins(1));
         assert!(guard.allows());
         guard.extend(clock.monotonic());
         assert!(!guard.allows());
-        guard.extend(clock.monotonic() + Duration::from_secs(60));
+        guard.extend(clock.monotonic() + Duration::from_mins(1));
         guard.withdraw();
         assert!(!guard.allows());
         assert!(Guard::always(clock).allows());

@@ -86,10 +86,12 @@ pub(super) fn tell(error: &Error, log: &TerminationLog) {
 /// A failure in words: what, why as far as somebody below knows, and what to do.
 fn failure(error: &Error) -> String {
     let mut text = format!("error: {error}\n");
-    if let Some(cause) = cause(error) {
+    let hint = error.hint().unwrap_or_default();
+    // Some hints name the cause themselves.
+    if let Some(cause) = cause(error).filter(|cause| !hint.contains(cause) && !text.contains(cause)) {
         let _ = writeln!(text, "cause: {cause}");
     }
-    if let Some(hint) = error.hint() {
+    if !hint.is_empty() {
         let _ = writeln!(text, "hint: {hint}");
     }
     text

@@ -63,6 +63,8 @@ pub(super) async fn run(
     environment: &Environment,
     counters: &Counters,
 ) -> Result<Vec<Placed>> {
+    let requests = &settings.requests;
+    let targets = requests.iter().map(|request| Target::at(&request.to)).collect::<Result<Vec<_>>>()?;
     let connect = connect(settings, environment);
     let ledger = match &settings.ledger {
         Some(uri) => Some(ledger::open(uri, &connect).await?),
@@ -71,13 +73,11 @@ pub(super) async fn run(
     let store = store::open(&settings.store, &connect).await?;
     let run = Run { settings, counters, store, ledger };
 
-    let requests = &settings.requests;
     let artifacts: Vec<Artifact> = stream::iter(requests)
         .map(|request| run.resolve(&request.what))
         .buffered(LOOKUPS)
         .try_collect()
         .await?;
-    let targets = requests.iter().map(|request| Target::at(&request.to)).collect::<Result<Vec<_>>>()?;
     refuse_collisions(artifacts.iter().zip(&targets))?;
 
     let work = requests.iter().zip(artifacts).zip(&targets);

@@ -16,6 +16,8 @@ use crate::model::{
     TagState, TagView, Version, VersionRecord,
 };
 
+#[cfg(feature = "ledger-dynamo")]
+mod dynamo;
 mod file;
 mod layout;
 mod memory;
@@ -23,6 +25,8 @@ mod objects;
 #[cfg(feature = "ledger-s3")]
 mod s3;
 
+#[cfg(feature = "ledger-dynamo")]
+pub use dynamo::DynamoLedger;
 pub use layout::ObjectLedger;
 pub use memory::MemoryObjects;
 pub use objects::{Children, ConditionalObjects, Entry, Object, Precondition, Put, Revision};
@@ -188,7 +192,7 @@ pub trait Ledger: Send + Sync + Debug {
 ///
 /// # Errors
 /// `Invalid` when this build has no such backend, or its settings are broken.
-#[cfg_attr(not(feature = "ledger-s3"), expect(clippy::unused_async, reason = "loading AWS settings waits"))]
+#[cfg_attr(not(feature = "aws"), expect(clippy::unused_async, reason = "loading AWS settings waits"))]
 pub async fn open(uri: &LedgerUri, connect: &Connect) -> Result<Arc<dyn Ledger>> {
     match uri {
         LedgerUri::File(location) => {
@@ -200,6 +204,9 @@ pub async fn open(uri: &LedgerUri, connect: &Connect) -> Result<Arc<dyn Ledger>>
             let objects = s3::S3Objects::open(location, connect).await?;
             Ok(Arc::new(ObjectLedger::new(uri.clone(), objects, connect.clone())))
         }
+        #[cfg(feature = "ledger-dynamo")]
+        LedgerUri::Dynamo(location) => Ok(Arc::new(DynamoLedger::open(location, connect).await?)),
+        #[cfg(not(all(feature = "ledger-s3", feature = "ledger-dynamo")))]
         other => Err(Error::invalid(format!("this build has no {}:// ledger", other.scheme()))),
     }
 }

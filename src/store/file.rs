@@ -20,10 +20,14 @@ use super::{BlobFile, BlobInfo, BlobReader, Progress, PutOutcome, Store};
 use crate::error::{Error, Meaning, Missing, Result};
 use crate::model::{FileLocation, Sha256, StoreUri};
 
-/// Bytes that are read or written at once.
+/// Bytes that are written at once.
 const CHUNK: usize = 1 << 20;
 
-/// Chunks that are read ahead of whoever takes them.
+/// Bytes that are handed out at once: small enough to be hashed while they are in a core's cache, and for several
+/// readings side by side in an init container's memory.
+const PIECE: usize = 256 << 10;
+
+/// Pieces that are read ahead of whoever takes them.
 const READ_AHEAD: usize = 4;
 
 /// What the names of unfinished blobs begin with; no digest does.
@@ -146,7 +150,7 @@ impl Incoming {
 /// Reads `left` bytes and sends them in chunks, until nobody takes them any more.
 fn read_ahead(mut file: File, path: &Path, mut left: u64, chunks: &mpsc::Sender<Result<Bytes>>) {
     while left > 0 {
-        let most = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
+        let most = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
         let mut bytes = Vec::with_capacity(most);
         let chunk = match (&mut file).take(most as u64).read_to_end(&mut bytes) {
             Ok(0) => Err(Error::corrupt(path.display().to_string(), "it became shorter while it was read")),

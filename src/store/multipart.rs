@@ -6,7 +6,7 @@ use std::time::Duration;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
-use futures::stream::{self, TryStreamExt as _};
+use futures::stream::{FuturesUnordered, StreamExt as _};
 
 use super::s3::{S3Store, WRITE};
 use super::sending::Sent;
@@ -23,8 +23,11 @@ const PARTS_MAX: u64 = 9_000;
 /// How much is held in memory at most, besides the part that is being read.
 const IN_FLIGHT: u64 = 48 << 20;
 
-/// Giving an upload up may take this long: whoever waits has an error to hear about.
-const ABORT: Duration = Duration::from_secs(3);
+/// Giving an upload up may take this long, twice at most: whoever waits has an error to hear about.
+const GIVE_UP: Duration = Duration::from_secs(3);
+
+/// How long a server is given to notice that a connection with half a part is gone.
+const SETTLE: Duration = Duration::from_millis(200);
 
 fn part_size(size: u64) -> u64 {
     PART.max(size.div_ceil(PARTS_MAX))
@@ -75,21 +78,51 @@ async fn send(
     let part_size = part_size(source.size());
     let at_once = usize::try_from((IN_FLIGHT / part_size).clamp(1, 6)).unwrap_or(1);
     let most = usize::try_from(part_size).unwrap_or(usize::MAX);
-    let parts = stream::try_unfold((source, 1), |(source, number)| async move {
-        let (bytes, source) = source.next_off_executor(most).await?;
-        if bytes.is_empty() {
-            source.check()?;
-            return Ok(None);
+    let mut running = FuturesUnordered::new();
+    let mut reading = Some(Box::pin(source.next_off_executor(most)));
+    let mut number = 0;
+    let mut completed = Vec::new();
+    let outcome = loop {
+        let step = match &mut reading {
+            // The next part is read while the ones before it are on their way.
+            Some(read) if running.len() < at_once => tokio::select! {
+                read = read => Step::Read(read),
+                Some(sent) = running.next() => Step::Sent(sent),
+            },
+            _ => match running.next().await {
+                Some(sent) => Step::Sent(sent),
+                None => break Ok(()),
+            },
+        };
+        match step {
+            Step::Read(Ok((bytes, source))) if bytes.is_empty() => {
+                reading = None;
+                if let Err(error) = source.check() {
+                    break Err(error);
+                }
+            }
+            Step::Read(Ok((bytes, source))) => {
+                number += 1;
+                running.push(send_part(store, key, upload, number, bytes, sent));
+                reading = Some(Box::pin(source.next_off_executor(most)));
+            }
+            Step::Sent(Ok(part)) => completed.push(part),
+            Step::Read(Err(error)) | Step::Sent(Err(error)) => break Err(error),
         }
-        Ok::<_, Error>(Some(((number, bytes), (source, number + 1))))
-    });
-    let mut completed: Vec<CompletedPart> = parts
-        .map_ok(|(number, bytes)| send_part(store, key, upload, number, bytes, sent))
-        .try_buffer_unordered(at_once)
-        .try_collect()
-        .await?;
+    };
+    if let Err(error) = outcome {
+        // What is on its way ends first: a server may keep a part that arrives while the upload is given up.
+        let _ = tokio::time::timeout(GIVE_UP, async { while running.next().await.is_some() {} }).await;
+        return Err(error);
+    }
     completed.sort_unstable_by_key(CompletedPart::part_number);
     Ok(completed)
+}
+
+/// What happens next while parts are sent.
+enum Step {
+    Read(Result<(Bytes, Source)>),
+    Sent(Result<CompletedPart>),
 }
 
 async fn send_part(
@@ -148,10 +181,19 @@ impl Upload {
     /// Gives the parts up. Best effort: what fails here costs space, not correctness.
     async fn abort(mut self) {
         self.open = false;
-        let request = self.client.abort_multipart_upload().bucket(&self.bucket).key(&self.key);
-        let answer = tokio::time::timeout(ABORT, request.upload_id(&self.id).send()).await;
-        if !matches!(answer, Ok(Ok(_))) {
+        if tokio::time::timeout(GIVE_UP, self.abort_until_gone()).await != Ok(true) {
             tracing::debug!(key = self.key, "an incomplete upload was not given up");
+        }
+    }
+
+    /// Aborts until the server says that there is no such upload: a part that was still arriving brings it back.
+    async fn abort_until_gone(&self) -> bool {
+        loop {
+            let request = self.client.abort_multipart_upload().bucket(&self.bucket).key(&self.key);
+            match request.upload_id(&self.id).send().await {
+                Ok(_) => tokio::time::sleep(SETTLE).await,
+                Err(error) => return status_and_code(&error).0 == Some(404),
+            }
         }
     }
 }

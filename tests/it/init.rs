@@ -65,7 +65,7 @@ async fn a_spec_and_a_pinned_spec(#[values(Place::File, Place::Minio, Place::Ver
 
     let ran = home.run(&["frontend-server@live", "--to", "./"]);
     ran.expect(0, "frontend-server@live is version");
-    assert_eq!(ran.stdout, line(Path::new("./app.jar"), &first));
+    assert_eq!(ran.stdout, line(Path::new("app.jar"), &first));
     assert_eq!(content(&path), "first");
 
     let ran = home.run(&["frontend-server@latest", "--to", path.to_str().expect("UTF-8"), "-q"]);
@@ -114,7 +114,7 @@ async fn several_side_by_side() {
         let bytes = noise(100_000 + number);
         let record = home.add_as(&package, &bytes, &format!("{number}.bin"), 0o100_644).await;
         let (spec, path) = match number % 3 {
-            0 => (format!("{package}@latest"), format!("./{number}.bin")),
+            0 => (format!("{package}@latest"), format!("{number}.bin")),
             1 => (format!("{package}@1=x{number}"), format!("x{number}")),
             _ => (format!("{}=y{number}", record.pinned()), format!("y{number}")),
         };
@@ -143,7 +143,7 @@ async fn one_failure_ends_all_and_leaves_no_partial_file() {
     }
 
     let ran = home.run(&["frontend-server@1", "frontend-server@2", "--to", "./"]);
-    ran.expect(2, "'frontend-server@1' and 'frontend-server@2' both go to './app.jar'");
+    ran.expect(2, "'frontend-server@1' and 'frontend-server@2' both go to 'app.jar'");
 }
 
 #[tokio::test]
@@ -154,7 +154,7 @@ async fn a_repeated_run_keeps_the_file_and_needs_no_store() {
     home.set("SACKER_STORE", "file:///nowhere/at/all");
     let ran = home.run(&["frontend-server@1", "--to", "./"]);
     ran.expect(0, "was there already");
-    assert_eq!(ran.stdout, line(Path::new("./app.jar"), &record));
+    assert_eq!(ran.stdout, line(Path::new("app.jar"), &record));
 }
 
 #[tokio::test]
@@ -291,7 +291,7 @@ async fn a_server_that_is_down_is_exit_7_in_time() {
     let closed = testbed::free_ports(1)[0];
     let mute = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let mute_port = mute.local_addr().expect("it is bound").port();
-    for (port, message) in [(closed, "cause: "), (mute_port, "the backend is unavailable")] {
+    for (port, message) in [(closed, "connection refused"), (mute_port, "the backend is unavailable")] {
         let store = format!("s3://bucket?endpoint=http://127.0.0.1:{port}");
         let start = Instant::now();
         let pinned = format!("{}=x", record.pinned());
@@ -405,7 +405,7 @@ async fn a_bad_destination_is_exit_8() {
     if !rustix::process::geteuid().is_root() {
         fs::set_permissions(home.out(), fs::Permissions::from_mode(0o555)).expect("the directory is closed");
         home.run(&["frontend-server@1", "--to", "./"])
-            .expect(8, "cannot write './app.jar': permission denied")
+            .expect(8, "cannot write 'app.jar': permission denied")
             .expect(8, "must be writable for user");
         fs::set_permissions(home.out(), fs::Permissions::from_mode(0o755)).expect("the directory is opened");
     }
@@ -569,6 +569,36 @@ async fn a_run_after_a_killed_one_removes_what_it_left() {
     home.run(&[&argument]).expect(0, "");
     assert_eq!(home.names(), ["app.jar"]);
     assert!(fs::read(home.out().join("app.jar")).expect("the file") == bytes);
+}
+
+/// Bytes of memory that a process had at most so far.
+fn peak_memory(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the line is there");
+    let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+    kibibytes << 10
+}
+
+#[tokio::test]
+async fn memory_does_not_grow_with_the_blob() {
+    const LARGE: usize = 96 << 20;
+    let script = [Spoil::StallAt(LARGE - 1000)];
+    let Some((home, _proxy, record)) = behind_a_proxy(Place::Minio, &noise(LARGE), &script).await else {
+        return;
+    };
+    let argument = format!("{}=app.jar", record.pinned());
+    let mut child = home.command(&[&argument]).stderr(Stdio::null()).spawn().expect("sacker-init starts");
+    eventually("nearly all is written", Duration::from_secs(60), async || {
+        home.names().iter().any(|name| {
+            fs::metadata(home.out().join(name)).is_ok_and(|found| found.len() > LARGE as u64 - (1 << 20))
+        })
+    })
+    .await;
+    let peak = peak_memory(child.id());
+    child.kill().expect("it is killed");
+    child.wait().expect("it has ended");
+    // The limit of the released binary is 32 MiB; a debug build has larger code.
+    assert!(peak < 48 << 20, "{} MiB", peak >> 20);
 }
 
 #[tokio::test]

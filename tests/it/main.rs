@@ -3,7 +3,9 @@
 #![expect(clippy::panic, reason = "a helper that fails ends its test, which is what it is for")]
 
 mod cli;
+mod dynamo;
 mod fetch;
 mod init;
 mod ledgers;
+mod stores;
 mod support;

@@ -2,6 +2,7 @@
 //! once below and becomes one test per target.
 
 mod bench;
+mod processes;
 mod tags;
 mod versions;
 
@@ -39,6 +40,10 @@ macro_rules! conformance {
     ($($cases:tt)*) => {
         on_target!(memory, Memory, $($cases)*);
         on_target!(file, File, $($cases)*);
+        on_target!(minio, Minio, $($cases)*);
+        on_target!(minio_sequence, MinioSequence, $($cases)*);
+        on_target!(versitygw, Versitygw, $($cases)*);
+        on_target!(dynamo, Dynamo, $($cases)*);
     };
 }
 

@@ -112,6 +112,14 @@ pub(crate) fn free_ports(count: usize) -> Vec<u16> {
     listeners.iter().map(|listener| listener.local_addr().expect("it is bound").port()).collect()
 }
 
+/// The path of a program of the test bed (`versitygw`, `kubectl`).
+pub(crate) fn program(name: &str) -> String {
+    let path = Command::new(format!("{SCRIPTS}/get")).args(["--path", name]).output();
+    let path = path.expect("testbed/get runs");
+    assert!(path.status.success(), "{}", String::from_utf8_lossy(&path.stderr));
+    String::from_utf8(path.stdout).expect("paths are UTF-8").trim().to_owned()
+}
+
 /// Whether `component` was built. If not, says loudly that the caller's tests are skipped; fails under `CI=true`.
 pub(crate) fn is_there(component: &str) -> bool {
     static STATES: LazyLock<BTreeMap<String, String>> = LazyLock::new(|| {
@@ -209,6 +217,20 @@ pub(crate) fn minio() -> Option<S3Server> {
 pub(crate) fn versitygw() -> Option<S3Server> {
     static CELL: Shared = OnceLock::new();
     shared(&CELL, "versitygw", 1, &[]).map(S3Server::of)
+}
+
+/// A new user of [`versitygw`], who may do nothing until a bucket policy says so: its access key; the secret is the
+/// same word.
+pub(crate) fn versitygw_user(server: &S3Server) -> String {
+    let user = super::unique("user");
+    let output = Command::new(program("versitygw"))
+        .args(["admin", "--access", server.access_key, "--secret", server.secret_key])
+        .args(["--endpoint-url", &server.endpoint, "create-user"])
+        .args(["--access", &user, "--secret", &user, "--role", "user"])
+        .output()
+        .expect("versitygw runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    user
 }
 
 /// DynamoDB Local, shared: tests differ by table prefix.

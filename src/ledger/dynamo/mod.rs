@@ -1,0 +1,133 @@
+//! The DynamoDB ledger: two tables, in the format of 2015, with compare-and-swap by conditional writes.
+//!
+//! Versions are numbered 1, 2, 3, ... without a gap, also beside 2015 clients that add at the same time. A tag moves in
+//! one transaction with its event and with the check that its version exists. All reads are consistent.
+//!
+//! Not responsible for whether a change of a tag is allowed ([`crate::model::next_event`]), nor for clients and the
+//! meaning of their errors ([`crate::aws`]).
+
+mod add;
+mod item;
+mod packages;
+mod read;
+mod request;
+mod tables;
+mod tag;
+mod transaction;
+mod view;
+
+use std::fmt;
+
+use async_trait::async_trait;
+use aws_sdk_dynamodb::Client;
+use futures::stream::BoxStream;
+
+use super::{InitOptions, Ledger, Newest, TagOutcome};
+use crate::connect::Connect;
+use crate::error::Result;
+use crate::model::{
+    DynamoLocation, Event, LedgerUri, NewVersion, PackageName, PackageView, TagChange, TagName, TagState,
+    Version, VersionRecord,
+};
+use request::Patience;
+
+/// A ledger in two DynamoDB tables.
+pub struct DynamoLedger {
+    uri: LedgerUri,
+    client: Client,
+    connect: Connect,
+    /// The main table: one row per version.
+    versions: String,
+    /// The tags table: one row per tag, and the history.
+    tags: String,
+    /// Whether the endpoint is another than AWS's own, where some features of tables may be missing.
+    custom_endpoint: bool,
+}
+
+impl fmt::Debug for DynamoLedger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DynamoLedger").field("uri", &self.uri).finish_non_exhaustive()
+    }
+}
+
+impl DynamoLedger {
+    /// The ledger at `location`. Makes no request.
+    ///
+    /// # Errors
+    /// `Invalid` when the environment's AWS settings are broken.
+    pub async fn open(location: &DynamoLocation, connect: &Connect) -> Result<Self> {
+        let client =
+            crate::aws::dynamo_client(&location.region, location.endpoint.as_deref(), connect).await?;
+        Ok(Self {
+            uri: LedgerUri::Dynamo(location.clone()),
+            client,
+            connect: connect.clone(),
+            versions: location.prefix.clone(),
+            tags: format!("{}-tags", location.prefix),
+            custom_endpoint: location.endpoint.is_some()
+                || ["AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL"]
+                    .iter()
+                    .any(|name| connect.environment.get(name).is_some()),
+        })
+    }
+
+    fn patience(&self) -> Patience {
+        Patience::new(&self.connect)
+    }
+}
+
+#[async_trait]
+impl Ledger for DynamoLedger {
+    fn uri(&self) -> &LedgerUri {
+        &self.uri
+    }
+
+    async fn init(&self, options: &InitOptions) -> Result<Vec<String>> {
+        self.set_up(options).await
+    }
+
+    fn packages(&self) -> BoxStream<'_, Result<PackageName>> {
+        self.walk_packages()
+    }
+
+    async fn versions(&self, package: &PackageName) -> Result<Vec<VersionRecord>> {
+        self.all_versions(package).await
+    }
+
+    async fn newest(&self, package: &PackageName, count: usize) -> Result<Newest> {
+        self.newest_versions(package, count).await
+    }
+
+    async fn version(&self, package: &PackageName, version: Version) -> Result<VersionRecord> {
+        self.live_version(&self.patience(), package, version).await
+    }
+
+    async fn tags(&self, package: &PackageName) -> Result<Vec<TagState>> {
+        self.all_tags(package).await
+    }
+
+    async fn tag(&self, package: &PackageName, tag: &TagName) -> Result<Option<TagState>> {
+        self.one_tag(package, tag).await
+    }
+
+    async fn add(&self, package: &PackageName, new: &NewVersion) -> Result<VersionRecord> {
+        self.add_version(package, new).await
+    }
+
+    async fn change_tag(
+        &self,
+        package: &PackageName,
+        tag: &TagName,
+        change: &TagChange,
+    ) -> Result<TagOutcome> {
+        self.commit_change(package, tag, change).await
+    }
+
+    async fn history(&self, package: &PackageName, tag: &TagName) -> Result<Vec<Event>> {
+        self.all_events(package, tag).await
+    }
+
+    async fn view(&self, package: &PackageName) -> Result<PackageView> {
+        self.whole_view(package).await
+    }
+}

@@ -1,0 +1,213 @@
+//! Lost replies, lost requests, throttling: what is reported is what the tables say.
+
+use std::time::Duration;
+
+use futures::TryStreamExt as _;
+use sacker::connect::Connect;
+use sacker::error::Meaning;
+use sacker::model::{Change, Expected, TagChange, verify_chain};
+
+use super::proxy::Fault;
+use super::{Tables, actor, moving, moving_from, new_version, package, shown, tag, version};
+
+/// More than the SDK repeats by itself.
+const MANY: usize = 8;
+
+#[tokio::test]
+async fn the_usual_operations_cost_few_requests() {
+    let Some(tables) = Tables::new().await else { return };
+    let (frontend, live) = (package("frontend"), tag("live"));
+    let requests = || shown(&tables.proxy.take_log());
+    for _ in 0..3 {
+        tables.ledger.add(&frontend, &new_version()).await.expect("add");
+        assert_eq!(requests(), "Query PutItem");
+    }
+    tables.ledger.change_tag(&frontend, &live, &moving(1)).await.expect("first move");
+    assert_eq!(requests(), "GetItem TransactWriteItems");
+    tables.ledger.change_tag(&frontend, &live, &moving_from(1, 2)).await.expect("move");
+    assert_eq!(requests(), "GetItem TransactWriteItems");
+    tables.ledger.change_tag(&frontend, &live, &moving(2)).await.expect("nothing to do");
+    assert_eq!(requests(), "GetItem GetItem", "the tag, and whether its version exists");
+    tables.ledger.latest(&frontend).await.expect("latest");
+    assert_eq!(requests(), "Query");
+    tables.ledger.tag(&frontend, &live).await.expect("tag");
+    assert_eq!(requests(), "GetItem");
+    tables.ledger.tags(&frontend).await.expect("tags");
+    assert_eq!(requests(), "Query");
+    tables.ledger.view(&frontend).await.expect("view");
+    assert_eq!(requests(), "Query Query");
+    for name in ["a", "b", "c"] {
+        tables.ledger.add(&package(name), &new_version()).await.expect("add");
+    }
+    requests();
+    let packages: Vec<_> = tables.ledger.packages().try_collect().await.expect("packages");
+    assert_eq!(packages.len(), 4);
+    assert_eq!(tables.proxy.take_log().len(), 4 + 8, "one per package, one per segment");
+}
+
+#[tokio::test]
+async fn an_add_whose_reply_was_lost_is_one_version() {
+    let Some(tables) = Tables::new().await else { return };
+    let frontend = package("frontend");
+    for times in [1, MANY] {
+        tables.proxy.inject("PutItem", Fault::LoseReply, times);
+        let before = tables.ledger.newest(&frontend, 1).await.map_or(0, |newest| newest.version_count);
+        let added = tables.ledger.add(&frontend, &new_version()).await.expect("add");
+        assert_eq!(added.version.get().unsigned_abs(), before + 1);
+        assert_eq!(tables.ledger.latest(&frontend).await.expect("latest"), added);
+        tables.proxy.heal();
+    }
+}
+
+#[tokio::test]
+async fn an_add_whose_request_was_lost_is_sent_again() {
+    let Some(tables) = Tables::new().await else { return };
+    tables.proxy.inject("PutItem", Fault::LoseRequest, 2);
+    tables.proxy.inject("Query", Fault::Throttle, 2);
+    let added = tables.ledger.add(&package("frontend"), &new_version()).await.expect("add");
+    assert_eq!(added.version, version(1));
+}
+
+#[tokio::test]
+async fn an_add_repeated_is_one_version() {
+    let Some(tables) = Tables::new().await else { return };
+    let frontend = package("frontend");
+    let new = new_version();
+    let first = tables.ledger.add(&frontend, &new).await.expect("add");
+    assert_eq!(tables.ledger.add(&frontend, &new).await.expect("at once"), first);
+    for _ in 0..20 {
+        tables.ledger.add(&frontend, &new_version()).await.expect("add");
+    }
+    assert_eq!(tables.ledger.add(&frontend, &new).await.expect("after others"), first);
+    // Also where its condition holds no more: it held when the version was added.
+    let mut conditional = new_version();
+    conditional.if_latest = Some(version(21));
+    let first = tables.ledger.add(&frontend, &conditional).await.expect("add");
+    tables.ledger.add(&frontend, &new_version()).await.expect("add");
+    assert_eq!(tables.ledger.add(&frontend, &conditional).await.expect("again"), first);
+    assert_eq!(tables.ledger.versions(&frontend).await.expect("versions").len(), 23);
+}
+
+#[tokio::test]
+async fn an_add_that_cannot_be_settled_says_so_with_its_id() {
+    let Some(tables) = Tables::new().await else { return };
+    let frontend = package("frontend");
+    let hasty = Connect { deadline: Duration::from_millis(400), ..tables.connect.clone() };
+    let new = new_version();
+    tables.proxy.inject("PutItem", Fault::Hang, usize::MAX);
+    let error = tables.again(&hasty).await.add(&frontend, &new).await.expect_err("no reply");
+    assert_eq!(error.meaning(), &Meaning::Unavailable, "{error}");
+    assert_eq!(error.unsettled(), Some(new.add_id.as_str()));
+    // The next run settles it.
+    tables.proxy.heal();
+    let settled = tables.ledger.add(&frontend, &new).await.expect("add");
+    assert_eq!(settled.version, version(1));
+    assert_eq!(tables.ledger.versions(&frontend).await.expect("versions"), [settled]);
+}
+
+#[tokio::test]
+async fn an_add_that_was_never_sent_is_not_in_doubt() {
+    let Some(tables) = Tables::new().await else { return };
+    let hasty = Connect { deadline: Duration::from_millis(400), ..tables.connect.clone() };
+    tables.proxy.inject("Query", Fault::Hang, usize::MAX);
+    let error = tables.again(&hasty).await.add(&package("frontend"), &new_version()).await;
+    let error = error.expect_err("no reply");
+    assert_eq!((error.meaning(), error.unsettled()), (&Meaning::Unavailable, None));
+}
+
+#[tokio::test]
+async fn a_move_whose_reply_was_lost_is_one_event() {
+    let Some(tables) = Tables::new().await else { return };
+    let (frontend, live) = (package("frontend"), tag("live"));
+    for _ in 0..2 {
+        tables.ledger.add(&frontend, &new_version()).await.expect("add");
+    }
+    let changes = [
+        (1, moving(1).expecting(Expected::Seq(0))),
+        (MANY, moving(2).expecting(Expected::Seq(1))),
+        (1, TagChange::new(Change::Hold { reason: "x".into() }, actor()).expecting(Expected::Seq(2))),
+        (1, TagChange::new(Change::Release, actor()).expecting(Expected::Seq(3))),
+        (1, TagChange::new(Change::Untag, actor()).expecting(Expected::Seq(4))),
+    ];
+    for (times, change) in &changes {
+        tables.proxy.inject("TransactWriteItems", Fault::LoseReply, *times);
+        let outcome = tables.ledger.change_tag(&frontend, &live, change).await.expect("change");
+        assert_eq!(outcome.event.map(|event| event.id).as_ref(), Some(&change.id));
+        tables.proxy.heal();
+    }
+    let events = tables.ledger.history(&frontend, &live).await.expect("history");
+    verify_chain(&events).expect("one chain");
+    assert_eq!(events.len(), changes.len());
+}
+
+#[tokio::test]
+async fn a_move_waits_while_others_are_at_work() {
+    let Some(tables) = Tables::new().await else { return };
+    let (frontend, live) = (package("frontend"), tag("live"));
+    tables.ledger.add(&frontend, &new_version()).await.expect("add");
+    tables.proxy.inject("TransactWriteItems", Fault::Conflict, 3);
+    tables.proxy.inject("TransactWriteItems", Fault::Throttle, 2);
+    tables.proxy.inject("TransactWriteItems", Fault::LoseRequest, 1);
+    tables.ledger.change_tag(&frontend, &live, &moving(1)).await.expect("move");
+    assert_eq!(tables.ledger.history(&frontend, &live).await.expect("history").len(), 1);
+}
+
+#[tokio::test]
+async fn a_move_repeated_is_one_event() {
+    let Some(tables) = Tables::new().await else { return };
+    let (frontend, live) = (package("frontend"), tag("live"));
+    for _ in 0..3 {
+        tables.ledger.add(&frontend, &new_version()).await.expect("add");
+    }
+    let conditional = moving(1).expecting(Expected::Seq(0));
+    let free = moving(2);
+    let last = TagChange::new(Change::Untag, actor());
+    let mut firsts = Vec::new();
+    for change in [&conditional, &free, &last] {
+        firsts.push(tables.ledger.change_tag(&frontend, &live, change).await.expect("change"));
+        assert_eq!(firsts.last(), tables.ledger.change_tag(&frontend, &live, change).await.ok().as_ref());
+    }
+    // After others moved the tag, too: where the condition holds no more, and where there is none.
+    tables.ledger.change_tag(&frontend, &live, &moving(3)).await.expect("move");
+    for (change, first) in [&conditional, &free, &last].into_iter().zip(&firsts) {
+        let again = tables.ledger.change_tag(&frontend, &live, change).await.expect("again");
+        assert_eq!(&again, first);
+    }
+    assert_eq!(tables.ledger.history(&frontend, &live).await.expect("history").len(), 4);
+    // An id of any length, and one that was used for another tag.
+    let mut long = moving(1);
+    long.id = "x".repeat(200);
+    tables.ledger.change_tag(&frontend, &tag("a"), &long).await.expect("a long id");
+    tables.ledger.change_tag(&frontend, &tag("a"), &moving(2)).await.expect("move");
+    tables.ledger.change_tag(&frontend, &tag("a"), &long).await.expect("again");
+    assert_eq!(tables.ledger.history(&frontend, &tag("a")).await.expect("history").len(), 2);
+    let mut shared = moving(3);
+    shared.id.clone_from(&conditional.id);
+    tables.ledger.change_tag(&frontend, &tag("b"), &shared).await.expect("another tag");
+    assert_eq!(tables.ledger.history(&frontend, &tag("b")).await.expect("history").len(), 1);
+}
+
+#[tokio::test]
+async fn a_move_that_cannot_be_settled_says_so_with_its_id() {
+    let Some(tables) = Tables::new().await else { return };
+    let (frontend, live) = (package("frontend"), tag("live"));
+    tables.ledger.add(&frontend, &new_version()).await.expect("add");
+    let hasty = Connect { deadline: Duration::from_millis(400), ..tables.connect.clone() };
+    let change = moving(1);
+    tables.proxy.inject("TransactWriteItems", Fault::Hang, usize::MAX);
+    let error = tables.again(&hasty).await.change_tag(&frontend, &live, &change).await.expect_err("no reply");
+    assert_eq!(error.meaning(), &Meaning::Unavailable, "{error}");
+    assert_eq!(error.unsettled(), Some(change.id.as_str()));
+    tables.proxy.heal();
+    let outcome = tables.ledger.change_tag(&frontend, &live, &change).await.expect("settled");
+    assert_eq!(outcome.event.map(|event| event.seq), Some(1));
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_is_unavailable() {
+    let Some(tables) = Tables::new().await else { return };
+    let hasty = Connect { deadline: Duration::from_millis(500), ..tables.connect.clone() };
+    let ledger = super::open("http://127.0.0.1:1", &tables.prefix, &hasty).await;
+    let error = ledger.latest(&package("frontend")).await.expect_err("nobody listens there");
+    assert_eq!(error.meaning(), &Meaning::Unavailable, "{error}");
+}
