@@ -216,11 +216,13 @@ impl Printer {
             table.add_row(cells);
         }
         let last = T::HEADERS.len() - 1;
+        let widest = table.column_max_content_widths();
         for (column, header) in table.column_iter_mut().zip(T::HEADERS) {
             let padding = if column.index == last { 0 } else { PADDING };
             column.set_padding((0, padding));
+            let whole = widest.get(column.index).copied().unwrap_or_default();
             column.set_constraint(if T::WRAPPED.contains(header) {
-                ColumnConstraint::LowerBoundary(Width::Fixed(WRAPPED_MIN + padding))
+                ColumnConstraint::LowerBoundary(Width::Fixed(whole.min(WRAPPED_MIN) + padding))
             } else {
                 ColumnConstraint::ContentWidth
             });
