@@ -97,14 +97,15 @@ fn run_with_session(arguments: &Arguments, environment: &Environment, printer: &
         let _unwritten = printer.finish();
         let context =
             message::Context { verbose: verbose > 0, ..session.context(arguments.command.subject()) };
-        let known = match error.meaning() {
-            Meaning::Interrupted => message::Known::default(),
-            _ => tokio::select! {
+        let mut known = message::Known::default();
+        // After an interrupt nothing more is asked, and the signal's future must not be polled again.
+        if *error.meaning() != Meaning::Interrupted {
+            tokio::select! {
                 biased;
-                () = &mut interrupted => message::Known::default(),
-                known = explain::look_up(&error, &session) => known,
-            },
-        };
+                () = &mut interrupted => {}
+                found = explain::look_up(&error, &session) => known = found,
+            }
+        }
         output::print_report(&message::report(&error, &context, &known));
         Err(Failure::Reported(Exit::from(&error)))
     });

@@ -87,17 +87,13 @@ impl Printer {
         self.quiet
     }
 
-    /// Whether the answer in `format` needs more than the plain line does.
+    /// Whether the answer in `format` is plain lines or names: each can be printed when it is known, and needs nothing that
+    /// only tables and documents show.
     pub(super) fn is_plain(&self, format: Option<Format>) -> bool {
         match format {
             None => !self.terminal,
             Some(format) => format == Format::Name,
         }
-    }
-
-    /// Whether items can be printed one by one, as they come.
-    pub(super) fn streams(&self, format: Option<Format>) -> bool {
-        self.is_plain(format)
     }
 
     /// Answers with a list.
