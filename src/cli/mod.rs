@@ -97,15 +97,16 @@ fn run_with_session(arguments: &Arguments, environment: &Environment, printer: &
         let _unwritten = printer.finish();
         let context =
             message::Context { verbose: verbose > 0, ..session.context(arguments.command.subject()) };
-        let mut known = message::Known::default();
-        // After an interrupt nothing more is asked, and the signal's future must not be polled again.
-        if *error.meaning() != Meaning::Interrupted {
+        // After an interrupt nothing more is asked, and the signal must not be polled again.
+        let known = if *error.meaning() == Meaning::Interrupted {
+            message::Known::default()
+        } else {
             tokio::select! {
                 biased;
-                () = &mut interrupted => {}
-                found = explain::look_up(&error, &session) => known = found,
+                () = &mut interrupted => message::Known::default(),
+                known = explain::look_up(&error, &session) => known,
             }
-        }
+        };
         output::print_report(&message::report(&error, &context, &known));
         Err(Failure::Reported(Exit::from(&error)))
     });
