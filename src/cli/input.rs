@@ -132,9 +132,6 @@ impl Source {
 
     /// Hashes the file; the size becomes what was really read.
     pub(super) async fn hash(&mut self, progress: impl Fn(u64) + Send + 'static) -> Result<Sha256> {
-        if let Some(sha256) = self.sha256 {
-            return Ok(sha256);
-        }
         let path = self.path.clone();
         let hashed = on_own_thread(move || digest(File::open(path)?, &progress, &mut |_| Ok(()))).await?;
         let (sha256, size) = hashed.map_err(|error| Error::local("read", &self.path, error))?;

@@ -97,6 +97,7 @@ fn run_with_session(arguments: &Arguments, environment: &Environment, printer: &
         let _unwritten = printer.finish();
         let context =
             message::Context { verbose: verbose > 0, ..session.context(arguments.command.subject()) };
+        // After an interrupt nothing more is asked, and the signal must not be polled again.
         let known = if *error.meaning() == Meaning::Interrupted {
             message::Known::default()
         } else {
