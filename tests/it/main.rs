@@ -3,8 +3,10 @@
 #![expect(clippy::panic, reason = "a helper that fails ends its test, which is what it is for")]
 
 mod cli;
+mod credentials;
 mod fetch;
 mod init;
 mod ledgers;
+mod objects;
 mod stores;
 mod support;

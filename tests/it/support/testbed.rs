@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use sacker::connect::Connect;
 use sacker::environment::Environment;
+use sacker::model::StoreUri;
 
 use super::process::{Folder, Supervised};
 
@@ -201,6 +202,13 @@ impl S3Server {
         super::connect(self.access_key, self.secret_key)
     }
 
+    /// A plain SDK client with the root credentials, for looking behind sacker's back.
+    pub(crate) async fn client(&self) -> aws_sdk_s3::Client {
+        let uri = self.uri("any-bucket").parse().expect("a URI");
+        let StoreUri::S3(location) = uri else { panic!("{uri} is not S3") };
+        sacker::aws::s3_client(&location, &self.connect()).await.expect("a client")
+    }
+
     /// `s3://<bucket>` on this server.
     pub(crate) fn uri(&self, bucket: &str) -> String {
         format!("s3://{bucket}?endpoint={}", self.endpoint)
@@ -231,6 +239,21 @@ pub(crate) fn versitygw_user(server: &S3Server) -> String {
         .expect("versitygw runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     user
+}
+
+/// Lets `user` do exactly `actions` on the objects of `bucket`.
+pub(crate) async fn allow(server: &S3Server, bucket: &str, user: &str, actions: &[&str]) {
+    let policy = serde_json::json!({
+        "Version": "2012-10-17",
+        "Statement": [{
+            "Effect": "Allow",
+            "Principal": { "AWS": [user] },
+            "Action": actions,
+            "Resource": [format!("arn:aws:s3:::{bucket}/*")],
+        }],
+    });
+    let request = server.client().await.put_bucket_policy().bucket(bucket).policy(policy.to_string());
+    request.send().await.expect("the policy is taken");
 }
 
 /// DynamoDB Local, shared: tests differ by table prefix.
