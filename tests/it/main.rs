@@ -10,3 +10,4 @@ mod ledgers;
 mod objects;
 mod stores;
 mod support;
+mod tls;

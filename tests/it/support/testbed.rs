@@ -62,10 +62,9 @@ impl Server {
         ports: Vec<u16>,
         arguments: &[&str],
     ) -> Result<Self, String> {
-        let run = format!("{SCRIPTS}/run");
         let folder_text = folder.to_str().expect("test folders are UTF-8");
         let texts: Vec<String> = ports.iter().map(u16::to_string).collect();
-        let mut command = vec![run.as_str(), component, folder_text];
+        let mut command = vec![run_script(), component, folder_text];
         command.extend(texts.iter().map(String::as_str));
         command.extend(arguments);
         let environment = [("TESTBED_ACCESS_KEY", ACCESS_KEY), ("TESTBED_SECRET_KEY", SECRET_KEY)];
@@ -111,6 +110,11 @@ pub(crate) fn free_ports(count: usize) -> Vec<u16> {
     let listeners: Vec<TcpListener> =
         (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
     listeners.iter().map(|listener| listener.local_addr().expect("it is bound").port()).collect()
+}
+
+/// The script that starts servers: the first word of a command.
+pub(crate) const fn run_script() -> &'static str {
+    concat!(env!("CARGO_MANIFEST_DIR"), "/testbed/run")
 }
 
 /// The path of a program of the test bed (`versitygw`, `kubectl`).
