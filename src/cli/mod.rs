@@ -92,7 +92,7 @@ fn run_with_session(arguments: &Arguments, environment: &Environment, printer: &
             outcome = commands::run(&arguments.command, &session) => outcome,
         };
         let Err(Failure::Error(error)) = failed else { return failed };
-        let error = input::broken_rule(error);
+        let error = error.or_broken_rule();
         // What was answered before the failure comes before the message about it.
         let _unwritten = printer.finish();
         let context =

@@ -3,9 +3,12 @@
 #![expect(clippy::panic, reason = "a helper that fails ends its test, which is what it is for")]
 
 mod cli;
+mod credentials;
 mod dynamo;
 mod fetch;
 mod init;
 mod ledgers;
+mod objects;
 mod stores;
 mod support;
+mod tls;
