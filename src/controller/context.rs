@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
-use kube::Client;
 use kube::core::PartialObjectMeta;
-use kube::runtime::reflector::Store;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Client, Resource as _};
 
 use super::backoff::Backoffs;
 use super::error::Failure;
@@ -160,6 +160,15 @@ impl Context {
     /// What every owner string of this cluster begins with.
     pub fn owner_prefix(&self) -> String {
         format!("k8s:{}/", self.policy.cluster)
+    }
+
+    /// Something about a ledger as a whole may be wrong: its controller should ask it again.
+    pub fn doubt(&self, ledger: &str) {
+        let object = ObjectRef::new(ledger);
+        if let Some(uid) = self.ledgers.cache.get(&object).and_then(|ledger| ledger.meta().uid.clone()) {
+            self.probed.forget(&uid);
+            self.ledgers.queue.wake(object);
+        }
     }
 
     /// Forgets what is kept about an object that is gone.

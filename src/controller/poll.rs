@@ -23,8 +23,8 @@ use super::views::Seen;
 use crate::api::conditions::{ConditionType, find};
 use crate::api::{SackerLedger, SackerTag};
 use crate::controller::duration;
-use crate::error::Meaning;
-use crate::model::{AccessRule, LedgerUri, PackageName, Verb};
+use crate::error::{Meaning, Missing, Result};
+use crate::model::{AccessRule, LedgerUri, PackageName, PackageView, Verb};
 
 /// Packages that are read at a time: half of the turns at a ledger, so that the other half is left to promotions.
 const READS: usize = 4;
@@ -217,16 +217,19 @@ async fn round(
     let reads = packages.into_iter().map(|package| {
         let open = open.clone();
         async move {
-            let view = {
-                let package = &package;
-                open.call(|ledger| async move { ledger.view(package).await }).await
-            };
+            let view = look(context, name, &open, &package).await;
             (package, view)
         }
     });
     let mut reads = futures::stream::iter(reads).buffer_unordered(READS);
     let (mut changes, mut complete) = (0, true);
     while let Some((package, view)) = reads.next().await {
+        if let Err(error) = &view
+            && matches!(error.meaning(), Meaning::Denied { .. } | Meaning::NotFound(Missing::Backend(_)))
+        {
+            // About this package, or about the whole ledger? Its controller finds out.
+            context.doubt(name);
+        }
         if let Err(error) = &view
             && matches!(error.meaning(), Meaning::Throttled | Meaning::Unavailable)
         {
@@ -247,6 +250,23 @@ async fn round(
         context.metrics.polled(context.clock.monotonic().saturating_sub(start), changes, complete);
     }
     changes
+}
+
+async fn look(
+    context: &Context,
+    name: &str,
+    open: &Arc<OpenLedger>,
+    package: &PackageName,
+) -> Result<PackageView> {
+    let view = open.call(|ledger| async move { ledger.view(package).await }).await;
+    let gone =
+        view.as_ref().is_err_and(|error| matches!(error.meaning(), Meaning::NotFound(Missing::Package(_))));
+    let was_there = || context.views.get(name, package).is_some_and(|seen| matches!(*seen, Seen::View(_)));
+    if gone && was_there() {
+        // Versions leave a tombstone, so packages do not vanish; mounts and buckets do.
+        open.probe().await?;
+    }
+    view
 }
 
 /// The SackerTags of a package that have not yet dealt with what was seen: those whose tag is not as their status says,

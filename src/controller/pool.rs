@@ -27,7 +27,7 @@ const PERMITS: usize = 8;
 const TURN: Duration = Duration::from_secs(5);
 
 /// The longest pause between two attempts to reach a ledger that is down.
-const RECOVERY_PAUSE: Duration = Duration::from_secs(30);
+const RECOVERY_PAUSE: Duration = Duration::from_secs(15);
 
 /// Opens ledgers; another implementation serves the tests.
 #[async_trait]

@@ -278,3 +278,29 @@ fn uris_that_the_model_accepts_pass_the_schema() {
         assert_eq!(refusal("SackerLedger", &spec, None).is_none(), accepted, "{interval}");
     }
 }
+
+/// The page of a kind names every property and, together, the pages name every reason.
+#[test]
+fn every_property_and_reason_is_in_the_documentation() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/api");
+    let mut pages = String::new();
+    for kind in ["SackerLedger", "SackerPackage", "SackerTag"] {
+        let page = std::fs::read_to_string(folder.join(kind.to_lowercase() + ".md")).unwrap();
+        each_property(kind, &schema(kind), &mut |path, _| {
+            let name = path.rsplit('.').next().unwrap();
+            // Of conditions, the page explains the types and reasons.
+            let known =
+                path.contains(".conditions[]") || path.ends_with(".spec") || path.ends_with(".status");
+            assert!(known || page.contains(name), "docs/api: the page of {kind} does not name {path}");
+        });
+        pages.push_str(&page);
+    }
+    for reason in api::Reason::ALL {
+        let reason = reason.as_str();
+        // Said only where the API server itself is the matter, so nobody ever reads it there.
+        assert!(
+            reason == "ApiUnavailable" || pages.contains(&format!("`{reason}`")),
+            "docs/api lacks {reason}"
+        );
+    }
+}

@@ -14,8 +14,9 @@ use crate::api::conditions::Summary;
 use crate::api::{EventStatus, Reason, SackerTag, SackerTagSpec, SackerTagStatus};
 use crate::controller::cluster::{self, Ledger};
 use crate::controller::context::Context;
+use crate::controller::duration;
 use crate::controller::pool::OpenLedger;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::{AccessRule, Expected, PackageName, TagName, TagState, Verb, Version, VersionRecord};
 
 /// The names in a spec, checked.
@@ -29,9 +30,23 @@ impl Names {
     /// Checks what the schema should have checked already.
     pub(super) fn of(spec: &SackerTagSpec) -> std::result::Result<Self, Summary> {
         let names = || -> Result<Self> {
+            check_target(spec)?;
             Ok(Self { package: PackageName::new(&spec.package)?, tag: TagName::new(&spec.tag)? })
         };
         names().map_err(|error| Summary::stalled(Reason::InvalidSpec, error.to_string()))
+    }
+}
+
+fn check_target(spec: &SackerTagSpec) -> Result<()> {
+    match (&spec.follow, spec.version) {
+        (Some(_), Some(_)) | (None, None) => Err(Error::invalid("give exactly one of version and follow")),
+        (None, Some(version)) if Version::new(version).is_none() => {
+            Err(Error::invalid(format!("version {version} is not positive")))
+        }
+        (Some(follow), None) if duration::parse(&follow.soak).is_none() => {
+            Err(Error::invalid(format!("spec.follow.soak '{}' is not like '30s' or '1h30m'", follow.soak)))
+        }
+        (Some(_), None) | (None, Some(_)) => Ok(()),
     }
 }
 
@@ -161,6 +176,11 @@ async fn ledger_facts(
 ) -> Result<LedgerFacts> {
     let Names { package, tag } = names;
     let state = open.call(|ledger| ledger.tag(package, tag)).await?;
+    if state.is_none() && status.seq.is_some() {
+        // Tags leave a tombstone. One that vanished speaks of a lost mount rather than of a lost tag: ask the ledger
+        // itself before believing it.
+        open.probe().await?;
+    }
     let events = match &state {
         Some(state) => history::newest(open, names, status, state).await?,
         None => Vec::new(),
