@@ -223,6 +223,18 @@ impl Error {
         matches!(self.meaning(), Meaning::NotFound(_))
     }
 
+    /// The rule that a name breaks, where something "does not exist" because no ledger could hold it. Names are looked up
+    /// before they are judged, since older clients wrote names that are refused today.
+    #[must_use]
+    pub fn or_broken_rule(self) -> Self {
+        let broken = match self.meaning() {
+            Meaning::NotFound(Missing::Package(package)) => package.check_new().err(),
+            Meaning::NotFound(Missing::Tag(_, tag)) => tag.check_new().err(),
+            _ => None,
+        };
+        broken.unwrap_or(self)
+    }
+
     /// Whether trying again later may help without anybody changing anything.
     pub fn is_transient(&self) -> bool {
         matches!(self.meaning(), Meaning::Throttled | Meaning::Unavailable)

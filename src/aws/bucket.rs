@@ -47,7 +47,8 @@ impl Bucket {
         format!("{}{key}", self.prefix)
     }
 
-    /// What a listing or a caller calls a whole key.
+    /// A whole key as the caller knows it.
+    #[cfg(feature = "ledger-s3")]
     pub(crate) fn below_prefix<'k>(&self, key: &'k str) -> &'k str {
         key.strip_prefix(&self.prefix).unwrap_or(key)
     }

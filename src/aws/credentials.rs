@@ -268,7 +268,7 @@ mod tests {
     fn connect(pairs: &[(&str, &str)], instance_metadata: bool) -> Connect {
         let environment =
             pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Connect { environment, instance_metadata, ..Connect::default() }
+        Connect { instance_metadata, environment, ..Connect::default() }
     }
 
     fn provider(connect: &Connect) -> Result<SharedCredentialsProvider> {

@@ -1,7 +1,7 @@
 //! What the user typed as a name, and the file to add.
 //!
 //! Names are lenient here where something is read: a 2015 client may have written them, and only the ledger knows. What
-//! is then not found and breaks a rule is reported as the broken rule ([`broken_rule`]).
+//! is then not found and breaks a rule is reported as the broken rule ([`Error::or_broken_rule`]).
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::sync::oneshot;
 
-use crate::error::{Error, Meaning, Missing, Result};
+use crate::error::{Error, Meaning, Result};
 use crate::model::{Hasher, PackageName, Sha256, TagName, Version, check_basename};
 
 /// How much is read at a time while hashing.
@@ -33,17 +33,6 @@ pub(super) fn tag(text: &str) -> Result<TagName> {
 /// The version of `--if-version`.
 pub(super) fn if_version(text: Option<&String>) -> Result<Option<Version>> {
     text.map(|text| text.parse()).transpose()
-}
-
-/// What was not found cannot have been meant if its name breaks a rule: then the rule is the news, and the exit code
-/// that of wrong usage.
-pub(super) fn broken_rule(error: Error) -> Error {
-    let broken = match error.meaning() {
-        Meaning::NotFound(Missing::Package(package)) => package.check_new().err(),
-        Meaning::NotFound(Missing::Tag(_, tag)) => tag.check_new().err(),
-        _ => None,
-    };
-    broken.unwrap_or(error)
 }
 
 /// The pairs of `--meta K=V`.
@@ -132,9 +121,6 @@ impl Source {
 
     /// Hashes the file; the size becomes what was really read.
     pub(super) async fn hash(&mut self, progress: impl Fn(u64) + Send + 'static) -> Result<Sha256> {
-        if let Some(sha256) = self.sha256 {
-            return Ok(sha256);
-        }
         let path = self.path.clone();
         let hashed = on_own_thread(move || digest(File::open(path)?, &progress, &mut |_| Ok(()))).await?;
         let (sha256, size) = hashed.map_err(|error| Error::local("read", &self.path, error))?;
@@ -195,6 +181,7 @@ pub(super) async fn on_own_thread<T: Send + 'static>(work: impl FnOnce() -> T + 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Missing;
 
     #[test]
     fn metadata_pairs() {
@@ -234,7 +221,7 @@ mod tests {
     #[test]
     fn a_broken_rule_is_the_news() {
         let missing = |name: &str| Error::not_found(Missing::Package(PackageName::existing(name)));
-        assert!(broken_rule(missing("a//b")).to_string().contains("is not allowed"));
-        assert_eq!(broken_rule(missing("a/b")).to_string(), "no package 'a/b'");
+        assert!(missing("a//b").or_broken_rule().to_string().contains("is not allowed"));
+        assert_eq!(missing("a/b").or_broken_rule().to_string(), "no package 'a/b'");
     }
 }

@@ -129,6 +129,7 @@ impl VersionItem {
 
 impl Item for VersionItem {
     const HEADERS: &'static [&'static str] = &["VERSION", "TAGS", "SIZE", "SHA256", "ADDED", "BY", "FILE"];
+    const WRAPPED: &'static [&'static str] = &["TAGS", "FILE"];
 
     fn cells(&self) -> Vec<String> {
         let sha256 = match self.sha256 {
@@ -186,6 +187,7 @@ impl TagItem {
 
 impl Item for TagItem {
     const HEADERS: &'static [&'static str] = &["TAG", "VERSION", "CHANGED", "BY", "OWNER", "HELD"];
+    const WRAPPED: &'static [&'static str] = &["OWNER", "HELD"];
 
     fn cells(&self) -> Vec<String> {
         vec![
@@ -265,6 +267,7 @@ impl EventItem {
 impl Item for EventItem {
     const HEADERS: &'static [&'static str] =
         &["TAG", "SEQ", "AT", "KIND", "FROM", "TO", "BY", "SOURCE", "REASON"];
+    const WRAPPED: &'static [&'static str] = &["REASON"];
 
     fn cells(&self) -> Vec<String> {
         self.columns(seconds(self.at))

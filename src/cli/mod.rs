@@ -1,6 +1,6 @@
 //! The admin command line `sacker`: parses, resolves settings once, runs one command, explains what failed.
 //!
-//! One file per command in [`commands`]; commands answer through a [`Printer`] and nothing else prints. Not responsible
+//! One file per command in `commands`; commands answer through a `Printer` and nothing else prints. Not responsible
 //! for what a change means (the ledger decides) nor for bytes (the store and `fetch` do). Help, completions and usage
 //! errors come before any configuration is read and any runtime is started, so that they are instant.
 
@@ -92,11 +92,12 @@ fn run_with_session(arguments: &Arguments, environment: &Environment, printer: &
             outcome = commands::run(&arguments.command, &session) => outcome,
         };
         let Err(Failure::Error(error)) = failed else { return failed };
-        let error = input::broken_rule(error);
+        let error = error.or_broken_rule();
         // What was answered before the failure comes before the message about it.
         let _unwritten = printer.finish();
         let context =
             message::Context { verbose: verbose > 0, ..session.context(arguments.command.subject()) };
+        // After an interrupt nothing more is asked, and the signal must not be polled again.
         let known = if *error.meaning() == Meaning::Interrupted {
             message::Known::default()
         } else {

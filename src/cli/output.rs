@@ -9,7 +9,7 @@ use std::fmt;
 use std::io::{self, BufWriter, IsTerminal as _, Write};
 
 use clap::builder::styling::{AnsiColor, Style};
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width, presets};
 use serde::Serialize;
 
 use super::arguments::{Format, Global};
@@ -24,10 +24,19 @@ const ERROR: Style = AnsiColor::Red.on_default().bold();
 const WARNING: Style = AnsiColor::Yellow.on_default().bold();
 const HINT: Style = AnsiColor::Cyan.on_default().bold();
 
+/// The blanks between two columns of a table.
+const PADDING: u16 = 3;
+
+/// The narrowest that a wrapped column gets, in letters. A terminal too narrow even for that wraps lines itself.
+const WRAPPED_MIN: u16 = 12;
+
 /// One thing that a command answers with.
 pub(super) trait Item: Serialize {
     /// The column names of the table.
     const HEADERS: &'static [&'static str];
+
+    /// Those of them whose text may be wrapped on a narrow terminal; numbers, times and names stay in one piece.
+    const WRAPPED: &'static [&'static str] = &[];
 
     /// The columns.
     fn cells(&self) -> Vec<String>;
@@ -78,17 +87,13 @@ impl Printer {
         self.quiet
     }
 
-    /// Whether the answer in `format` needs more than the plain line does.
+    /// Whether the answer in `format` is plain lines or names: each can be printed when it is known, and needs nothing that
+    /// only tables and documents show.
     pub(super) fn is_plain(&self, format: Option<Format>) -> bool {
         match format {
             None => !self.terminal,
             Some(format) => format == Format::Name,
         }
-    }
-
-    /// Whether items can be printed one by one, as they come.
-    pub(super) fn streams(&self, format: Option<Format>) -> bool {
-        self.is_plain(format)
     }
 
     /// Answers with a list.
@@ -207,8 +212,16 @@ impl Printer {
             table.add_row(cells);
         }
         let last = T::HEADERS.len() - 1;
-        for (index, column) in table.column_iter_mut().enumerate() {
-            column.set_padding((0, if index == last { 0 } else { 3 }));
+        let widest = table.column_max_content_widths();
+        for (column, header) in table.column_iter_mut().zip(T::HEADERS) {
+            let padding = if column.index == last { 0 } else { PADDING };
+            column.set_padding((0, padding));
+            let whole = widest.get(column.index).copied().unwrap_or_default();
+            column.set_constraint(if T::WRAPPED.contains(header) {
+                ColumnConstraint::LowerBoundary(Width::Fixed(whole.min(WRAPPED_MIN) + padding))
+            } else {
+                ColumnConstraint::ContentWidth
+            });
         }
         for (index, line) in table.lines().enumerate() {
             let line = line.trim_end();

@@ -14,9 +14,12 @@ use crate::model::shown_in_full;
 /// How often a log gets a line.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// The bar. The name of the file comes last, since it is the one part whose length is not known.
+/// The bar. It fits into 80 columns; the name of the file comes last and gets what is left.
 const TEMPLATE: &str =
-    "{prefix} [{bar:25}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} eta {eta} {wide_msg}";
+    "{prefix} [{bar:15}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} eta {eta} {wide_msg}";
+
+/// The same where nobody knows how much there is.
+const ENDLESS_TEMPLATE: &str = "{prefix} {binary_bytes} {binary_bytes_per_sec} {wide_msg}";
 
 /// The progress of one transfer. Ends, and leaves no trace on a terminal, when dropped.
 #[derive(Debug)]
@@ -57,7 +60,8 @@ impl Progress {
         }
         let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
         // A template that does not parse leaves the default style: progress must not fail a transfer.
-        if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
+        let template = if total.is_some() { TEMPLATE } else { ENDLESS_TEMPLATE };
+        if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("=> "));
         }
         bar.set_prefix(verb);
@@ -118,8 +122,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_template_parses() {
+    fn the_templates_parse() {
         assert!(ProgressStyle::with_template(TEMPLATE).is_ok());
+        assert!(ProgressStyle::with_template(ENDLESS_TEMPLATE).is_ok());
     }
 
     #[test]

@@ -115,13 +115,12 @@ async fn log_progress(counters: &Counters) {
     tick.tick().await;
     loop {
         tick.tick().await;
-        let arrived = counters.arrived.load(Ordering::Relaxed);
-        let expected = counters.expected.load(Ordering::Relaxed);
-        let arrived_text = report::megabytes(arrived);
-        if expected >= arrived {
-            tracing::info!("fetched {arrived_text} of {}", report::megabytes(expected));
+        let arrived = report::megabytes(counters.arrived.load(Ordering::Relaxed));
+        if counters.open_ended.load(Ordering::Relaxed) {
+            tracing::info!("fetched {arrived}");
         } else {
-            tracing::info!("fetched {arrived_text}");
+            let expected = report::megabytes(counters.expected.load(Ordering::Relaxed));
+            tracing::info!("fetched {arrived} of {expected}");
         }
     }
 }

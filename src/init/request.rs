@@ -42,7 +42,7 @@ impl What {
         if spec.contains("+sha256:") {
             return text.parse().map(Self::Pinned);
         }
-        // Lenient: only the ledger knows what a 2015 client wrote. See `resolve::broken_rule`.
+        // Lenient: only the ledger knows what a 2015 client wrote. See `Error::or_broken_rule`.
         let package =
             if package.is_empty() { PackageName::new(package)? } else { PackageName::existing(package) };
         Ok(Self::Spec(package, spec.parse()?))

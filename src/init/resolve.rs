@@ -34,20 +34,10 @@ pub(super) async fn resolve(what: &What, ledger: Option<&Arc<dyn Ledger>>) -> Re
 
 async fn by_ledger(ledger: &Arc<dyn Ledger>, package: &PackageName, spec: &Spec) -> Result<Artifact> {
     let resolved =
-        ledger.resolve(package, spec).await.map_err(|error| advised(broken_rule(error), ledger))?;
+        ledger.resolve(package, spec).await.map_err(|error| advised(error.or_broken_rule(), ledger))?;
     let artifact = Artifact::from(&resolved.record);
     tracing::info!("{package}@{spec} is version {}, sha256 {}", resolved.record.version, artifact.sha256);
     Ok(artifact)
-}
-
-/// What was not found cannot have been meant if its name breaks a rule: then the rule is the news.
-fn broken_rule(error: Error) -> Error {
-    let broken = match error.meaning() {
-        Meaning::NotFound(Missing::Package(package)) => package.check_new().err(),
-        Meaning::NotFound(Missing::Tag(_, tag)) => tag.check_new().err(),
-        _ => None,
-    };
-    broken.unwrap_or(error)
 }
 
 /// Says where to look on, if the ledger did not.

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
@@ -30,8 +30,10 @@ const LOOKUPS: usize = 8;
 pub(super) struct Counters {
     /// Bytes that came.
     pub(super) arrived: AtomicU64,
-    /// Bytes that will come, as far as sizes are known.
+    /// Bytes that will have come in the end, as far as sizes are known.
     pub(super) expected: AtomicU64,
+    /// Some sizes are not known.
+    pub(super) open_ended: AtomicBool,
 }
 
 /// A blob that is in its place.
@@ -120,14 +122,24 @@ impl Run<'_> {
     }
 
     async fn fetch(&self, artifact: Artifact, target: &Target) -> Result<Placed> {
-        let Counters { arrived, expected } = self.counters;
-        expected.fetch_add(artifact.size.unwrap_or(0), Ordering::Relaxed);
+        let Counters { arrived, expected, open_ended } = self.counters;
+        match artifact.size {
+            Some(size) => {
+                expected.fetch_add(size, Ordering::Relaxed);
+            }
+            None => open_ended.store(true, Ordering::Relaxed),
+        }
         let progress = |bytes| {
             arrived.fetch_add(bytes, Ordering::Relaxed);
         };
         let store = self.store.as_ref();
         let fetched = fetch::fetch_with(store, &artifact, target, self.settings.patience, &progress).await?;
-        let how = if fetched.already_there { "was there already" } else { "is in place" };
+        let how = if fetched.already_there {
+            expected.fetch_sub(artifact.size.unwrap_or(0), Ordering::Relaxed);
+            "was there already"
+        } else {
+            "is in place"
+        };
         tracing::info!("{} {how}: {} bytes, '{}'", artifact.label, fetched.size, fetched.path.display());
         Ok(Placed { label: artifact.label, fetched })
     }

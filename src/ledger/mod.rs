@@ -192,7 +192,10 @@ pub trait Ledger: Send + Sync + Debug {
 ///
 /// # Errors
 /// `Invalid` when this build has no such backend, or its settings are broken.
-#[cfg_attr(not(feature = "aws"), expect(clippy::unused_async, reason = "loading AWS settings waits"))]
+#[cfg_attr(
+    not(any(feature = "ledger-s3", feature = "ledger-dynamo")),
+    expect(clippy::unused_async, reason = "loading AWS settings waits")
+)]
 pub async fn open(uri: &LedgerUri, connect: &Connect) -> Result<Arc<dyn Ledger>> {
     match uri {
         LedgerUri::File(location) => {

@@ -81,7 +81,8 @@ pub trait ConditionalObjects: Send + Sync + Debug + 'static {
     /// order. Fewer than `limit` means the end.
     async fn list(&self, prefix: &str, start_after: &str, limit: usize) -> Result<Vec<Entry>>;
 
-    /// The names right below `prefix` (empty, or ending in `/`) after `start_after`, in order; a page at a time.
+    /// The names right below `prefix` (empty, or ending in `/`), in order; a page at a time. `start_after` is the `next` of
+    /// the page before, which only the same backend understands.
     async fn children(&self, prefix: &str, start_after: Option<&str>) -> Result<Children>;
 
     /// Writes an object if `precondition` holds. Durable when it returns.

@@ -27,7 +27,10 @@ pub(crate) use name::shown_in_full;
 pub use name::{PackageName, TagName};
 pub use record::{NewVersion, Removal, VersionRecord, check_basename, safe_mode};
 pub use spec::{PinnedSpec, Spec};
-pub use tag::{Actor, Change, Claim, Current, Expected, Next, TagChange, TagState, adopt_legacy, next_event};
+pub use tag::{
+    Actor, Change, Claim, Current, Expected, Next, TagChange, TagState, adopt_legacy, check_expected,
+    next_event,
+};
 pub use uri::{DynamoLocation, FileLocation, LedgerUri, Numbering, S3Location, StoreUri};
 pub use version::Version;
 pub use view::{PackageView, Resolved, TagView};

@@ -187,6 +187,27 @@ impl fmt::Display for Shown {
     }
 }
 
+/// Checks what the caller believes about the tag.
+///
+/// # Errors
+/// `Conflict`, with what was expected and what is there.
+pub fn check_expected(current: &Current, expected: Expected) -> Result<(), Meaning> {
+    let seq = current.last.as_ref().map_or(0, |event| event.seq);
+    match expected {
+        Expected::Any => Ok(()),
+        Expected::Version(version) if current.version == Some(version) => Ok(()),
+        Expected::Version(version) => Err(Meaning::Conflict {
+            expected: Shown(Some(version)).to_string(),
+            found: Shown(current.version).to_string(),
+        }),
+        Expected::Seq(expected) if expected == seq => Ok(()),
+        Expected::Seq(expected) => Err(Meaning::Conflict {
+            expected: format!("event {expected}"),
+            found: format!("event {seq} ({})", Shown(current.version)),
+        }),
+    }
+}
+
 /// The event that `change` makes of `current` at time `at`.
 ///
 /// # Errors
@@ -197,23 +218,7 @@ pub fn next_event(current: &Current, change: &TagChange, at: Timestamp) -> Resul
     let hold = current.last.as_ref().and_then(|event| event.hold.as_ref());
     let seq = current.last.as_ref().map_or(0, |event| event.seq);
 
-    match change.expected {
-        Expected::Any => {}
-        Expected::Version(version) if current.version == Some(version) => {}
-        Expected::Version(version) => {
-            return Err(Meaning::Conflict {
-                expected: Shown(Some(version)).to_string(),
-                found: Shown(current.version).to_string(),
-            });
-        }
-        Expected::Seq(expected) if expected == seq => {}
-        Expected::Seq(expected) => {
-            return Err(Meaning::Conflict {
-                expected: format!("event {expected}"),
-                found: format!("event {seq} ({})", Shown(current.version)),
-            });
-        }
-    }
+    check_expected(current, change.expected)?;
     let moves = matches!(change.change, Change::Move { .. } | Change::Untag);
     let claims = matches!(change.change, Change::Adopt | Change::Disown);
     if (moves || claims) && !change.claim.allows(owner) {

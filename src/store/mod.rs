@@ -106,6 +106,9 @@ pub async fn open(uri: &StoreUri, connect: &Connect) -> Result<Arc<dyn Store>> {
         #[cfg(feature = "store-s3")]
         StoreUri::S3(location) => Ok(Arc::new(s3::S3Store::open(location, connect).await?)),
         #[cfg(not(feature = "store-s3"))]
-        StoreUri::S3(_) => Err(crate::error::Error::invalid(format!("this build has no store for {uri}"))),
+        StoreUri::S3(_) => {
+            let _ = connect;
+            Err(crate::error::Error::invalid(format!("this build has no store for {uri}")))
+        }
     }
 }

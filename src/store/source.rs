@@ -42,6 +42,7 @@ impl Source {
     }
 
     /// The digest that the file is expected to have.
+    #[cfg(feature = "store-s3")]
     pub(super) fn sha256(&self) -> Sha256 {
         self.sha256
     }
@@ -60,6 +61,7 @@ impl Source {
     }
 
     /// [`Source::next`], off the executor.
+    #[cfg(feature = "store-s3")]
     pub(super) async fn next_off_executor(mut self, most: usize) -> Result<(Bytes, Self)> {
         blocking(move || self.next(most).map(|bytes| (bytes, self))).await
     }

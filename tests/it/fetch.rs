@@ -290,13 +290,10 @@ async fn what_is_no_regular_file_stays() {
         rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).expect("a FIFO");
     };
     let directory = |path: &Path| fs::create_dir(path).expect("a directory");
-    let cases: [(&dyn Fn(&Path), &str); 4] = [
-        (&link, "a symbolic link is there"),
-        (&dangling, "a symbolic link is there"),
-        (&fifo, "a FIFO is there"),
-        (&directory, "a directory is there"),
-    ];
-    for (make, message) in cases {
+    let makers: [&dyn Fn(&Path); 4] = [&link, &dangling, &fifo, &directory];
+    let kinds = ["a symbolic link", "a symbolic link", "a FIFO", "a directory"];
+    for (make, kind) in makers.into_iter().zip(kinds) {
+        let message = &format!("{kind} is there");
         let target = tempfile::tempdir().expect("a temporary directory");
         let path = target.path().join("app.jar");
         make(&path);
@@ -365,7 +362,7 @@ async fn a_dropped_fetch_leaves_nothing() {
     let blob = blob();
     let store = FaultyStore::new(&[&blob], &[Fault::StallAt(4_000_000)]);
     let (directory, path) = with_old_file();
-    let patience = Patience { stall: Duration::from_secs(60), retries: 0 };
+    let patience = Patience { stall: Duration::from_mins(1), retries: 0 };
     let target = Target::at(&path).expect("a file");
     let artifact = artifact(&blob);
     {

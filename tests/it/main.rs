@@ -4,9 +4,12 @@
 
 mod cli;
 mod crds;
+mod credentials;
 mod dynamo;
 mod fetch;
 mod init;
 mod ledgers;
+mod objects;
 mod stores;
 mod support;
+mod tls;

@@ -10,9 +10,10 @@ use rstest::rstest;
 use sacker::connect::Connect;
 use sacker::error::{Error, Meaning, Missing, Result};
 use sacker::exit::Exit;
-use sacker::model::{Sha256, StoreUri};
+use sacker::model::Sha256;
 use sacker::store::{self, BlobFile, BlobReader, PutOutcome, Store};
 
+use crate::support::canned::Canned;
 use crate::support::testbed::{self, S3Server};
 use crate::support::{self, eventually, unique};
 
@@ -84,17 +85,10 @@ impl Target {
             });
             return files - blobs.count();
         };
-        let client = client(server).await;
+        let client = server.client().await;
         let uploads = client.list_multipart_uploads().bucket(&self.place).send().await.expect("listed");
         uploads.uploads().len()
     }
-}
-
-/// A plain SDK client with the root credentials.
-async fn client(server: &S3Server) -> aws_sdk_s3::Client {
-    let uri: StoreUri = server.uri("any-bucket").parse().expect("a URI");
-    let StoreUri::S3(location) = uri else { panic!("{uri} is not S3") };
-    sacker::aws::s3_client(&location, &server.connect()).await.expect("a client")
 }
 
 async fn open(uri: &str, connect: &Connect) -> Arc<dyn Store> {
@@ -263,7 +257,7 @@ async fn a_damaged_blob_is_replaced(#[values(Kind::File, Kind::Minio, Kind::Vers
     match &target.server {
         None => std::fs::write(Path::new(&target.place).join(sha256.to_string()), "short").expect("written"),
         Some(server) => {
-            let request = client(server).await.put_object().bucket(&target.place);
+            let request = server.client().await.put_object().bucket(&target.place);
             let body = aws_sdk_s3::primitives::ByteStream::from_static(b"short");
             request.key(format!("some/prefix/{sha256}")).body(body).send().await.expect("written");
         }
@@ -378,34 +372,11 @@ async fn a_server_that_is_down_is_unavailable_within_the_deadline(#[case] silent
     assert!(took < deadline + Duration::from_secs(2), "{took:?}");
 }
 
-/// Answers every connection to it with `answer` and closes.
-async fn answering(answer: &'static str) -> String {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let endpoint = format!("http://{}", listener.local_addr().expect("bound"));
-    tokio::spawn(async move {
-        while let Ok((mut connection, _)) = listener.accept().await {
-            let mut request = Vec::new();
-            let mut chunk = [0; 1024];
-            while !request.ends_with(b"\r\n\r\n") {
-                match connection.read(&mut chunk).await {
-                    Ok(length) if length > 0 => request.extend_from_slice(&chunk[..length]),
-                    _ => break,
-                }
-            }
-            let _ = connection.write_all(answer.as_bytes()).await;
-        }
-    });
-    endpoint
-}
-
 #[tokio::test]
 async fn a_body_that_ends_early_is_unavailable() {
-    let endpoint = answering(
-        "HTTP/1.1 200 OK\r\nContent-Length: 100\r\nETag: \"x\"\r\nConnection: close\r\n\r\nten bytes.",
-    )
-    .await;
+    let answer =
+        "HTTP/1.1 200 OK\r\nContent-Length: 100\r\nETag: \"x\"\r\nConnection: close\r\n\r\nten bytes.";
+    let endpoint = Canned::raw(answer).endpoint;
     let store = open(&format!("s3://bucket?endpoint={endpoint}"), &support::connect("key", "secret")).await;
     let reader = store.open(&Sha256::of(b""), 0).await.expect("opened");
     assert_eq!(reader.size, 100);
@@ -415,7 +386,7 @@ async fn a_body_that_ends_early_is_unavailable() {
 
 #[tokio::test]
 async fn another_part_than_the_one_asked_for_is_not_taken() {
-    let endpoint = answering("HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\nblob").await;
+    let endpoint = Canned::with("200 OK", "blob").endpoint;
     let store = open(&format!("s3://bucket?endpoint={endpoint}"), &support::connect("key", "secret")).await;
     let error = store.open(&Sha256::of(b"blob"), 2).await.expect_err("the range was ignored");
     assert_eq!(*error.meaning(), Meaning::Other, "{error:?}");
@@ -423,11 +394,8 @@ async fn another_part_than_the_one_asked_for_is_not_taken() {
 
 #[tokio::test]
 async fn a_server_that_asks_for_less_load_is_throttled() {
-    let endpoint = answering(
-        "HTTP/1.1 503 Slow Down\r\nContent-Length: 60\r\nConnection: close\r\n\r\n\
-         <Error><Code>SlowDown</Code><Message>Less</Message></Error>\n",
-    )
-    .await;
+    let body = "<Error><Code>SlowDown</Code><Message>Less</Message></Error>";
+    let endpoint = Canned::with("503 Slow Down", body).endpoint;
     let store = open(&format!("s3://bucket?endpoint={endpoint}"), &support::connect("key", "secret")).await;
     let error = store.open(&Sha256::of(b""), 0).await.expect_err("throttled");
     assert_eq!(*error.meaning(), Meaning::Throttled, "{error:?}");
@@ -439,18 +407,8 @@ async fn a_writer_that_may_not_read_can_put() {
     let Some(target) = Target::ready(Kind::Versitygw).await else { return };
     let server = target.server.as_ref().expect("an S3 server");
     let user = testbed::versitygw_user(server);
-    let policy = serde_json::json!({
-        "Version": "2012-10-17",
-        "Statement": [{
-            "Effect": "Allow",
-            "Principal": { "AWS": [user] },
-            "Action": ["s3:PutObject", "s3:AbortMultipartUpload"],
-            "Resource": [format!("arn:aws:s3:::{}/*", target.place)],
-        }],
-    });
-    let root = client(server).await;
-    let granted = root.put_bucket_policy().bucket(&target.place).policy(policy.to_string()).send().await;
-    granted.expect("the policy is taken");
+    let actions = ["s3:PutObject", "s3:AbortMultipartUpload"];
+    testbed::allow(server, &target.place, &user, &actions).await;
 
     let uri = server.uri(&format!("{}/some/prefix", target.place));
     let writer = open(&uri, &support::connect(&user, &user)).await;

@@ -95,6 +95,9 @@ async fn open(args: &Args, session: &Session<'_>) -> Result<Source> {
 }
 
 async fn hash(source: &mut Source, session: &Session<'_>) -> Result<Sha256> {
+    if let Some(sha256) = source.sha256 {
+        return Ok(sha256);
+    }
     let size = Some(source.size);
     let progress =
         Arc::new(Progress::new(session.printer, &session.connect.clock, "hashing", &source.basename, size));

@@ -30,6 +30,7 @@ impl Args {
 
 pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
     let format = args.output.format;
+    let plain = session.printer.is_plain(format);
     let ledger = session.ledger().await?;
     let mut packages = ledger.packages();
     let mut items = Vec::new();
@@ -43,12 +44,12 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
         };
         let item = PackageItem { package };
         // A script gets each name when it is known, so that `sacker list | head -1` ends early.
-        if session.printer.streams(format) {
+        if plain {
             session.printer.item(format, &item)?;
         } else {
             items.push(item);
         }
     }
     items.sort_by(|left, right| left.package.cmp(&right.package));
-    if session.printer.streams(format) { Ok(()) } else { session.printer.list(format, &items) }
+    if plain { Ok(()) } else { session.printer.list(format, &items) }
 }

@@ -10,6 +10,7 @@ struct Row {
 
 impl Item for Row {
     const HEADERS: &'static [&'static str] = &["NAME", "REASON"];
+    const WRAPPED: &'static [&'static str] = &["REASON"];
 
     fn cells(&self) -> Vec<String> {
         self.plain()
@@ -80,6 +81,11 @@ fn a_narrow_terminal_wraps_inside_the_column() {
     b                 because of a
                       long reason
     ");
+}
+
+#[test]
+fn names_are_never_wrapped() {
+    assert!(list(Some(10), None).contains("\nfrontend-server   "));
 }
 
 #[test]

@@ -10,6 +10,8 @@ mod keys;
 mod packages;
 mod records;
 mod tags;
+#[cfg(test)]
+mod tests;
 mod versions;
 
 use std::collections::BTreeMap;

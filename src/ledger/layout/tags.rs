@@ -12,8 +12,8 @@ use super::{ObjectLedger, PAGE, READS, keys, records};
 use crate::error::{Error, Meaning, Missing, Result};
 use crate::ledger::{ConditionalObjects, Precondition, Put, Revision, TagOutcome};
 use crate::model::{
-    Change, Current, Event, Next, PackageName, TagChange, TagName, TagState, Version, adopt_legacy,
-    next_event,
+    Change, Current, Event, Expected, Next, PackageName, TagChange, TagName, TagState, Version, adopt_legacy,
+    check_expected, next_event,
 };
 use crate::retry::Backoff;
 
@@ -137,6 +137,7 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
             self.check_target(package, *to).await?;
         }
         let mut backoff = self.backoff();
+        let mut expected = change.expected;
         loop {
             let pointer = self.pointer(package, tag).await?;
             let last = match pointer.as_ref().and_then(|pointer| pointer.state.event.clone()) {
@@ -153,14 +154,22 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
             let legacy_write = pointer.as_ref().is_some_and(|pointer| pointer.state.event.is_none());
             let legacy_delete = pointer.is_none() && last.as_ref().is_some_and(|event| event.to.is_some());
             if legacy_write || legacy_delete {
+                // A reader is shown event 0 here. What cannot hold must not leave a trace.
+                let shown = Current { version, last: None };
+                check_expected(&shown, expected)
+                    .map_err(|meaning| explain(meaning, package, tag, version))?;
                 let id = uuid::Uuid::new_v4().to_string();
                 let adopted = adopt_legacy(last.as_ref(), version, self.connect.clock.now(), id);
-                self.put_pointer(package, tag, &adopted, revision, &mut backoff).await?;
+                let attempt = self.put_pointer(package, tag, &adopted, revision, &mut backoff).await?;
+                if let (Attempt::Committed, Expected::Seq(_)) = (attempt, expected) {
+                    expected = Expected::Seq(adopted.seq);
+                }
                 // Committed or beaten: either way the pointer is to be read again.
                 continue;
             }
             let current = Current { version, last };
-            let next = next_event(&current, change, self.connect.clock.now())
+            let wanted = TagChange { expected, ..change.clone() };
+            let next = next_event(&current, &wanted, self.connect.clock.now())
                 .map_err(|meaning| explain(meaning, package, tag, current.version))?;
             let event = match next {
                 Next::Unchanged => {

@@ -9,30 +9,49 @@ use super::home::{Home, PACKAGE};
 use crate::support::testbed::{self, S3Server};
 use crate::support::unique;
 
-fn server(name: &str) -> Option<S3Server> {
+fn s3(name: &str) -> Option<S3Server> {
     match name {
         "minio" => testbed::minio(),
         _ => testbed::versitygw(),
     }
 }
 
-/// A home whose ledger and store are buckets of their own.
-fn home_on(server: &S3Server) -> Home {
+/// A home whose ledger and store are these, reached with these keys.
+fn home_with(ledger: &str, store: &str, access_key: &str, secret_key: &str) -> Home {
     Home::new()
-        .with("SACKER_LEDGER", &server.uri(&unique("ledger")))
-        .with("SACKER_STORE", &server.uri(&unique("store")))
-        .with("AWS_ACCESS_KEY_ID", server.access_key)
-        .with("AWS_SECRET_ACCESS_KEY", server.secret_key)
+        .with("SACKER_LEDGER", ledger)
+        .with("SACKER_STORE", store)
+        .with("AWS_ACCESS_KEY_ID", access_key)
+        .with("AWS_SECRET_ACCESS_KEY", secret_key)
         .with("AWS_EC2_METADATA_DISABLED", "true")
 }
 
+/// A home whose ledger and store are buckets of their own.
+fn home_on(server: &S3Server) -> Home {
+    let (ledger, store) = (server.uri(&unique("ledger")), server.uri(&unique("store")));
+    home_with(&ledger, &store, server.access_key, server.secret_key)
+}
+
+/// A home whose ledger is in tables of its own, and whose store is a directory.
+fn home_on_tables() -> Option<Home> {
+    let server = testbed::dynamodb()?;
+    let home = home_with(&server.uri(&unique("ledger")), "", server.access_key, server.secret_key);
+    let store = format!("file://{}", home.path("blobs").display());
+    Some(home.with("SACKER_STORE", &store))
+}
+
 #[rstest]
-fn the_story_of_the_old_readme(#[values("minio", "versitygw")] name: &str) {
-    let Some(server) = server(name) else { return };
-    let home = home_on(&server);
+fn the_story_of_the_old_readme(#[values("minio", "versitygw", "dynamodb")] name: &str) {
+    let home = match name {
+        "dynamodb" => home_on_tables(),
+        name => s3(name).map(|server| home_on(&server)),
+    };
+    let Some(home) = home else { return };
     let missing = home.run(&["list"]);
     assert_eq!(missing.code, Some(3), "before init: {missing:?}");
     home.run(&["init"]).answer();
+    let again = home.run(&["init"]);
+    assert_eq!((again.answer(), again.stderr.as_str()), ("", "note: nothing to do: everything is there\n"));
     home.file("frontend-server.jar", "one\n");
     let one = home.run(&["add", PACKAGE, "frontend-server.jar"]).answer().trim_end().to_owned();
     home.file("frontend-server.jar", "two\n");
@@ -42,18 +61,25 @@ fn the_story_of_the_old_readme(#[values("minio", "versitygw")] name: &str) {
     home.run(&["tag", PACKAGE, "latest", "canary"]).answer();
     assert_eq!(home.run(&["tags", PACKAGE]).answer(), format!("canary\t{two}\nlive\t{one}\n"));
     assert_eq!(home.run(&["list"]).answer(), "frontend-server\n");
+    assert_eq!(home.run(&["info", PACKAGE, "live", "-o", "json"]).json()["version"].to_string(), one);
     assert_eq!(home.run(&["download", PACKAGE, "live", "-o", "-"]).answer(), "one\n");
     assert_eq!(home.run(&["download", PACKAGE, "latest", "-o", "out.jar"]).answer(), "out.jar\n");
     home.run(&["untag", PACKAGE, "canary", "--yes"]).answer();
     assert_eq!(home.run(&["tags", PACKAGE]).answer(), format!("live\t{one}\n"));
+    assert_eq!(home.run(&["history", PACKAGE, "canary"]).answer().lines().count(), 2);
     let ran = home.run(&["info", PACKAGE, "canary"]);
     assert_eq!(ran.code, Some(3));
     assert!(ran.stderr.ends_with("hint: its tags: live; see: sacker tags frontend-server\n"), "{ran:?}");
+    assert_eq!(home.run(&["tag", PACKAGE, "latest", "live", "--if-version", &two]).code, Some(4));
+    home.run(&["hold", PACKAGE, "live", "--reason", "freeze"]).answer();
+    assert_eq!(home.run(&["tag", PACKAGE, "latest", "live"]).code, Some(4));
+    home.run(&["release", PACKAGE, "live"]).answer();
+    home.run(&["tag", PACKAGE, "latest", "live", "--if-version", &one]).answer();
 }
 
 #[rstest]
 fn wrong_credentials_are_denied(#[values("minio", "versitygw")] name: &str) {
-    let Some(server) = server(name) else { return };
+    let Some(server) = s3(name) else { return };
     let home = home_on(&server);
     home.run(&["init"]).answer();
     let home = home.with("AWS_SECRET_ACCESS_KEY", "not-the-secret");

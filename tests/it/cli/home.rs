@@ -153,8 +153,8 @@ impl Home {
 fn ran(output: &Output) -> Ran {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
     let stderr = text(&output.stderr);
-    let ours = stderr.lines().filter(|line| !line.starts_with("note: no ledger or store is configured"));
-    let stderr = ours.map(|line| format!("{line}\n")).collect();
+    let ours = |line: &&str| !line.starts_with("note: no ledger or store is configured");
+    let stderr = stderr.split_inclusive('\n').filter(ours).collect();
     Ran { code: output.status.code(), stdout: text(&output.stdout), stderr }
 }
 

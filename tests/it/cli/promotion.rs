@@ -228,3 +228,23 @@ fn who_acts_comes_from_the_environment() {
     home.run(&["tag", PACKAGE, "1", "live"]).answer();
     assert_eq!(home.run(&["tags", PACKAGE, "-o", "json"]).json()[0]["changed_by"], "octo");
 }
+
+/// What the 2015 client's `tag pkg latest live` left behind can be seen, and cleaned up.
+#[test]
+fn a_word_from_2015_can_be_removed_or_overwritten() {
+    let home = Home::with_two_versions();
+    let spoil = || {
+        let tags = home.data().join("ledger/frontend-server/tags");
+        std::fs::create_dir_all(&tags).expect("a directory");
+        std::fs::write(tags.join("live"), r#"{"version": "latest"}"#).expect("a pointer");
+    };
+    spoil();
+    assert_eq!(home.run(&["tags", PACKAGE]).answer(), "live\t-\n");
+    assert!(home.run(&["tags", PACKAGE, "-o", "json"]).json()[0]["version"].is_null());
+    assert_eq!(home.run(&["download", PACKAGE, "live"]).code, Some(3));
+    home.run(&["untag", PACKAGE, "live", "--yes"]).answer();
+    assert_eq!(home.run(&["tags", PACKAGE]).answer(), "");
+    spoil();
+    home.run(&["tag", PACKAGE, "2", "live"]).answer();
+    assert_eq!(home.run(&["tags", PACKAGE]).answer(), "live\t2\n");
+}

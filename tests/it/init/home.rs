@@ -15,7 +15,7 @@ use sacker::store::{self, BlobFile, Store};
 use tempfile::TempDir;
 
 use crate::fetch::names;
-use crate::support::testbed::S3Server;
+use crate::support::testbed::{DynamoServer, S3Server};
 use crate::support::unique;
 
 /// The package that most tests use.
@@ -68,6 +68,15 @@ impl Home {
         let (ledger, store) = (server.uri(&unique("ledger")), server.uri(&unique("store")));
         let keys = [("AWS_ACCESS_KEY_ID", server.access_key), ("AWS_SECRET_ACCESS_KEY", server.secret_key)];
         Self::new(folder, &ledger, &store, &server.connect(), &keys).await
+    }
+
+    /// The ledger in tables, the store in a bucket.
+    pub(super) async fn dynamo(dynamo: &DynamoServer, s3: &S3Server) -> Self {
+        let folder = tempfile::tempdir().expect("a directory");
+        let (ledger, store) = (dynamo.uri(&unique("ledger")), s3.uri(&unique("store")));
+        assert_eq!(dynamo.access_key, s3.access_key, "one set of keys reaches both");
+        let keys = [("AWS_ACCESS_KEY_ID", s3.access_key), ("AWS_SECRET_ACCESS_KEY", s3.secret_key)];
+        Self::new(folder, &ledger, &store, &s3.connect(), &keys).await
     }
 
     async fn new(

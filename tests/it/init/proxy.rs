@@ -92,7 +92,7 @@ fn forward(mut from: TcpStream, mut to: TcpStream, spoil: Spoil) {
             Spoil::StallAt(at) if at < end => {
                 let _ = to.write_all(&bytes[..at - offset]);
                 // Until the client gives up.
-                let _ = to.set_read_timeout(Some(Duration::from_secs(120)));
+                let _ = to.set_read_timeout(Some(Duration::from_mins(2)));
                 while matches!(to.read(&mut buffer), Ok(1..)) {}
                 break;
             }

@@ -77,7 +77,7 @@ fn eight_processes_add_fifty_each(target: Target) {
     let digests: BTreeSet<_> = records.iter().map(|record| record.sha256).collect();
     assert_eq!(digests.len(), PROCESSES * ADDS, "each version has the bytes of its own add");
     if opened.numbering == Numbering::Sequence {
-        assert!(listed.into_iter().eq(1..=(PROCESSES * ADDS) as i64), "without a gap");
+        assert!(listed.into_iter().eq((1..).take(PROCESSES * ADDS)), "without a gap");
     }
 }
 

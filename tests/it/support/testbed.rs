@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use sacker::connect::Connect;
 use sacker::environment::Environment;
+use sacker::model::StoreUri;
 
 use super::process::{Folder, Supervised};
 
@@ -61,10 +62,9 @@ impl Server {
         ports: Vec<u16>,
         arguments: &[&str],
     ) -> Result<Self, String> {
-        let run = format!("{SCRIPTS}/run");
         let folder_text = folder.to_str().expect("test folders are UTF-8");
         let texts: Vec<String> = ports.iter().map(u16::to_string).collect();
-        let mut command = vec![run.as_str(), component, folder_text];
+        let mut command = vec![run_script(), component, folder_text];
         command.extend(texts.iter().map(String::as_str));
         command.extend(arguments);
         let environment = [("TESTBED_ACCESS_KEY", ACCESS_KEY), ("TESTBED_SECRET_KEY", SECRET_KEY)];
@@ -110,6 +110,11 @@ pub(crate) fn free_ports(count: usize) -> Vec<u16> {
     let listeners: Vec<TcpListener> =
         (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
     listeners.iter().map(|listener| listener.local_addr().expect("it is bound").port()).collect()
+}
+
+/// The script that starts servers: the first word of a command.
+pub(crate) const fn run_script() -> &'static str {
+    concat!(env!("CARGO_MANIFEST_DIR"), "/testbed/run")
 }
 
 /// The path of a program of the test bed (`versitygw`, `kubectl`).
@@ -201,6 +206,13 @@ impl S3Server {
         super::connect(self.access_key, self.secret_key)
     }
 
+    /// A plain SDK client with the root credentials, for looking behind sacker's back.
+    pub(crate) async fn client(&self) -> aws_sdk_s3::Client {
+        let uri = self.uri("any-bucket").parse().expect("a URI");
+        let StoreUri::S3(location) = uri else { panic!("{uri} is not S3") };
+        sacker::aws::s3_client(&location, &self.connect()).await.expect("a client")
+    }
+
     /// `s3://<bucket>` on this server.
     pub(crate) fn uri(&self, bucket: &str) -> String {
         format!("s3://{bucket}?endpoint={}", self.endpoint)
@@ -231,6 +243,21 @@ pub(crate) fn versitygw_user(server: &S3Server) -> String {
         .expect("versitygw runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     user
+}
+
+/// Lets `user` do exactly `actions` on the objects of `bucket`.
+pub(crate) async fn allow(server: &S3Server, bucket: &str, user: &str, actions: &[&str]) {
+    let policy = serde_json::json!({
+        "Version": "2012-10-17",
+        "Statement": [{
+            "Effect": "Allow",
+            "Principal": { "AWS": [user] },
+            "Action": actions,
+            "Resource": [format!("arn:aws:s3:::{bucket}/*")],
+        }],
+    });
+    let request = server.client().await.put_bucket_policy().bucket(bucket).policy(policy.to_string());
+    request.send().await.expect("the policy is taken");
 }
 
 /// DynamoDB Local, shared: tests differ by table prefix.

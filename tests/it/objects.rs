@@ -1,0 +1,293 @@
+//! Conditional objects: what the object ledger rests on, on real S3 servers, with memory as the reference.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rstest::rstest;
+use sacker::connect::Connect;
+use sacker::error::{Meaning, Missing};
+use sacker::exit::Exit;
+use sacker::ledger::{
+    ConditionalObjects, InitOptions, MemoryObjects, Precondition, Put, Revision, S3Objects,
+};
+use sacker::model::{LedgerUri, Numbering};
+
+use crate::support::testbed::{self, S3Server};
+use crate::support::{self, unique};
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Memory,
+    Minio,
+    Versitygw,
+}
+
+impl Kind {
+    /// An empty place that nobody else uses; nothing when the server is not there.
+    async fn ready(self) -> Option<Arc<dyn ConditionalObjects>> {
+        let server = match self {
+            Self::Memory => return Some(Arc::new(MemoryObjects::new(Numbering::Timestamp))),
+            Self::Minio => testbed::minio()?,
+            Self::Versitygw => testbed::versitygw()?,
+        };
+        let objects = on(&server, &format!("{}/in/here", unique("objects")), &server.connect()).await;
+        let lines = objects.init(&InitOptions::default()).await.expect("set up");
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(objects.init(&InitOptions::default()).await.expect("set up").is_empty());
+        Some(Arc::new(objects))
+    }
+}
+
+async fn on(server: &S3Server, place: &str, connect: &Connect) -> S3Objects {
+    let uri: LedgerUri = server.uri(place).parse().expect("a URI");
+    let LedgerUri::S3(location) = uri else { panic!("{uri} is not S3") };
+    S3Objects::open(&location, connect).await.expect("opened")
+}
+
+async fn put(objects: &dyn ConditionalObjects, key: &str, text: &str, precondition: Precondition) -> Put {
+    let bytes = Bytes::from(text.to_owned());
+    objects.put(key, bytes, precondition, &BTreeMap::new()).await.expect("answered")
+}
+
+async fn create(objects: &dyn ConditionalObjects, key: &str) -> Revision {
+    match put(objects, key, key, Precondition::Absent).await {
+        Put::Written(revision) => revision,
+        Put::Refused => panic!("'{key}' is taken"),
+    }
+}
+
+async fn keys(
+    objects: &dyn ConditionalObjects,
+    prefix: &str,
+    start_after: &str,
+    limit: usize,
+) -> Vec<String> {
+    let entries = objects.list(prefix, start_after, limit).await.expect("listed");
+    entries.into_iter().map(|entry| entry.key).collect()
+}
+
+#[rstest]
+#[tokio::test]
+async fn each_precondition_decides(#[values(Kind::Memory, Kind::Minio, Kind::Versitygw)] kind: Kind) {
+    let Some(objects) = kind.ready().await else { return };
+    let objects = &*objects;
+    assert_eq!(objects.get("a/b").await.expect("read"), None);
+    let first = create(objects, "a/b").await;
+    assert_eq!(put(objects, "a/b", "other", Precondition::Absent).await, Put::Refused);
+    let Put::Written(second) = put(objects, "a/b", "second", Precondition::Revision(first.clone())).await
+    else {
+        panic!("the revision was right");
+    };
+    assert_ne!(first, second);
+    assert_eq!(put(objects, "a/b", "third", Precondition::Revision(first.clone())).await, Put::Refused);
+    // Servers differ here between 404 and 412.
+    assert_eq!(put(objects, "a/c", "new", Precondition::Revision(first)).await, Put::Refused);
+    assert_eq!(objects.get("a/c").await.expect("read"), None);
+    let object = objects.get("a/b").await.expect("read").expect("it is there");
+    assert_eq!((object.bytes.as_ref(), object.revision), (&b"second"[..], second));
+    assert!(matches!(put(objects, "a/b", "hint", Precondition::None).await, Put::Written(_)));
+    assert_eq!(objects.get("a/b").await.expect("read").expect("it is there").bytes.as_ref(), b"hint");
+}
+
+#[rstest]
+#[tokio::test]
+async fn of_racing_writes_exactly_one_wins(#[values(Kind::Memory, Kind::Minio, Kind::Versitygw)] kind: Kind) {
+    let Some(objects) = kind.ready().await else { return };
+    let objects = &*objects;
+    for round in 0..25 {
+        let key = format!("race/{round}");
+        let text = |racer: usize| format!("racer {racer}");
+        let texts: Vec<String> = (0..8).map(text).collect();
+        let creates = texts.iter().map(|text| put(objects, &key, text, Precondition::Absent));
+        let outcomes = futures::future::join_all(creates).await;
+        let mut winners = outcomes.iter().enumerate().filter_map(|(racer, outcome)| match outcome {
+            Put::Written(revision) => Some((racer, revision.clone())),
+            Put::Refused => None,
+        });
+        let (winner, revision) = winners.next().expect("one wins");
+        assert!(winners.next().is_none(), "round {round}: {outcomes:?}");
+        let object = objects.get(&key).await.expect("read").expect("it is there");
+        assert_eq!((object.bytes.as_ref(), &object.revision), (text(winner).as_bytes(), &revision));
+
+        let precondition = || Precondition::Revision(revision.clone());
+        let texts: Vec<String> = (8..16).map(text).collect();
+        let exchanges = texts.iter().map(|text| put(objects, &key, text, precondition()));
+        let outcomes = futures::future::join_all(exchanges).await;
+        let winners = outcomes.iter().filter(|outcome| matches!(outcome, Put::Written(_))).count();
+        assert_eq!(winners, 1, "round {round}: {outcomes:?}");
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn listings_are_whole_and_in_order(#[values(Kind::Memory, Kind::Minio, Kind::Versitygw)] kind: Kind) {
+    let Some(objects) = kind.ready().await else { return };
+    let objects = &*objects;
+    // More than a page of S3, written side by side.
+    let names: Vec<String> = (0..1100).map(|number| format!("p/versions/{number:04}")).collect();
+    for some in names.chunks(50) {
+        futures::future::join_all(some.iter().map(|name| create(objects, name))).await;
+    }
+    create(objects, "p/versionsx").await;
+    create(objects, "p/tags/live").await;
+
+    assert_eq!(keys(objects, "p/versions/", "p/versions/", 1000).await, names[..1000]);
+    assert_eq!(keys(objects, "p/versions/", &names[999], 1000).await, names[1000..]);
+    assert_eq!(keys(objects, "p/versions/", &names[41], 3).await, names[42..45]);
+    // Between two keys, before all, and after all of them.
+    assert_eq!(keys(objects, "p/versions/", "p/versions/0041x", 1).await, names[42..43]);
+    assert_eq!(keys(objects, "p/versions/", "a", 1).await, names[..1]);
+    assert_eq!(keys(objects, "p/versions/", "p/versions/9", 10).await, Vec::<String>::new());
+    assert_eq!(keys(objects, "none/", "none/", 10).await, Vec::<String>::new());
+
+    let entries = objects.list("p/tags/", "p/tags/", 10).await.expect("listed");
+    let object = objects.get("p/tags/live").await.expect("read").expect("it is there");
+    assert_eq!(entries.len(), 1);
+    assert_eq!(entries[0].revision.as_ref(), Some(&object.revision));
+}
+
+#[rstest]
+#[tokio::test]
+async fn children_are_the_names_right_below(
+    #[values(Kind::Memory, Kind::Minio, Kind::Versitygw)] kind: Kind,
+) {
+    let Some(objects) = kind.ready().await else { return };
+    let objects = &*objects;
+    for key in
+        ["a/versions/1", "a/b/versions/1", "a.b/versions/1", "a0/versions/1", "plain", "ü b/versions/1"]
+    {
+        create(objects, key).await;
+    }
+    let below = async |prefix: &str| {
+        let mut names = Vec::new();
+        let mut after = None;
+        loop {
+            let page = objects.children(prefix, after.as_deref()).await.expect("listed");
+            names.extend(page.directories);
+            after = page.next;
+            if after.is_none() {
+                return names;
+            }
+        }
+    };
+    let mut top = below("").await;
+    top.sort();
+    assert_eq!(top, ["a", "a.b", "a0", "ü b"]);
+    assert_eq!(below("a/").await, ["b", "versions"]);
+    assert_eq!(below("a/versions/").await, Vec::<String>::new());
+    assert_eq!(below("none/").await, Vec::<String>::new());
+
+    // More than a page.
+    let names: Vec<String> = (0..1050).map(|number| format!("{number:04}")).collect();
+    for some in names.chunks(50) {
+        let keys: Vec<String> = some.iter().map(|name| format!("many/{name}/versions/1")).collect();
+        futures::future::join_all(keys.iter().map(|key| create(objects, key))).await;
+    }
+    assert_eq!(below("many/").await, names);
+}
+
+/// Package names are UTF-8 and may hold what means something in URLs.
+#[rstest]
+#[tokio::test]
+async fn keys_are_taken_as_they_are(#[values(Kind::Memory, Kind::Minio, Kind::Versitygw)] kind: Kind) {
+    let Some(objects) = kind.ready().await else { return };
+    let objects = &*objects;
+    let names = [
+        "k/a b", "k/a%20b", "k/a+b", "k/ä", "k/a&b=c", "k/a?b", "k/a#b", "k/'\"<>", "k/~", "k/日本",
+        "k/=@:,;",
+    ];
+    for name in names {
+        create(objects, name).await;
+    }
+    for name in names {
+        let object =
+            objects.get(name).await.expect("read").unwrap_or_else(|| panic!("'{name}' is not there"));
+        assert_eq!(object.bytes.as_ref(), name.as_bytes());
+    }
+    let mut sorted = names.map(str::to_owned);
+    sorted.sort();
+    assert_eq!(keys(objects, "k/", "k/", 100).await, sorted);
+}
+
+#[rstest]
+#[tokio::test]
+async fn metadata_goes_as_headers_where_it_can(#[values(Kind::Minio, Kind::Versitygw)] kind: Kind) {
+    let Some(objects) = kind.ready().await else { return };
+    let pairs = [("commit", "4f2a91c"), ("who", "Jörg"), ("empty", ""), ("text", "a = b, c")];
+    let metadata = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let bytes = Bytes::from_static(b"{}");
+    let written = objects.put("m", bytes, Precondition::Absent, &metadata).await.expect("answered");
+    assert!(matches!(written, Put::Written(_)));
+    let found = objects.get("m").await.expect("read").expect("it is there").metadata;
+    assert_eq!(found.get("commit").map(String::as_str), Some("4f2a91c"), "{found:?}");
+    assert_eq!(found.get("text").map(String::as_str), Some("a = b, c"), "{found:?}");
+    assert!(!found.contains_key("who"), "{found:?}");
+}
+
+#[rstest]
+#[tokio::test]
+async fn an_object_over_the_limit_is_corrupt(#[values(Kind::Minio, Kind::Versitygw)] kind: Kind) {
+    let Some(objects) = kind.ready().await else { return };
+    let most = Bytes::from(vec![b'x'; 1 << 20]);
+    for (key, bytes, fits) in
+        [("most", most.clone(), true), ("more", Bytes::from(vec![b'x'; (1 << 20) + 1]), false)]
+    {
+        let written =
+            objects.put(key, bytes, Precondition::Absent, &BTreeMap::new()).await.expect("answered");
+        assert!(matches!(written, Put::Written(_)));
+        match objects.get(key).await {
+            Ok(Some(object)) => assert!(fits && object.bytes == most),
+            Ok(None) => panic!("'{key}' is not there"),
+            Err(error) => {
+                assert!(!fits);
+                assert_eq!(Exit::from(&error), Exit::Integrity, "{error:?}");
+            }
+        }
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_missing_bucket_is_named(#[values(Kind::Minio, Kind::Versitygw)] kind: Kind) {
+    let server = match kind {
+        Kind::Versitygw => testbed::versitygw(),
+        _ => testbed::minio(),
+    };
+    let Some(server) = server else { return };
+    let bucket = unique("missing");
+    let objects = on(&server, &bucket, &server.connect()).await;
+    let bytes = Bytes::from_static(b"{}");
+    let any = Precondition::Revision(Revision("\"x\"".to_owned()));
+    for error in [
+        objects.get("a").await.map(|_| ()).expect_err("no bucket"),
+        objects.list("a/", "a/", 10).await.map(|_| ()).expect_err("no bucket"),
+        objects.children("", None).await.map(|_| ()).expect_err("no bucket"),
+        objects
+            .put("a", bytes.clone(), Precondition::Absent, &BTreeMap::new())
+            .await
+            .map(|_| ())
+            .expect_err("none"),
+        objects.put("a", bytes, any, &BTreeMap::new()).await.map(|_| ()).expect_err("none"),
+    ] {
+        let missing = Meaning::NotFound(Missing::Backend(format!("bucket '{bucket}'")));
+        assert_eq!(*error.meaning(), missing, "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_writer_that_may_not_read_creates_blindly() {
+    let Some(server) = testbed::versitygw() else { return };
+    let bucket = unique("blind");
+    let root = on(&server, &bucket, &server.connect()).await;
+    root.init(&InitOptions::default()).await.expect("set up");
+    let user = testbed::versitygw_user(&server);
+    testbed::allow(&server, &bucket, &user, &["s3:PutObject"]).await;
+    let writer = on(&server, &bucket, &support::connect(&user, &user)).await;
+    let error = writer.get("a").await.expect_err("may not read");
+    assert_eq!(Exit::from(&error), Exit::Denied, "{error:?}");
+    assert!(error.hint().is_some_and(|hint| hint.contains("s3:ListBucket")), "{error:?}");
+    create(&writer, "a").await;
+    assert_eq!(put(&writer, "a", "again", Precondition::Absent).await, Put::Refused);
+    assert_eq!(root.get("a").await.expect("read").expect("it is there").bytes.as_ref(), b"a");
+}
