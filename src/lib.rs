@@ -9,6 +9,8 @@
 //! model <- api <- controller
 //! ```
 
+#[cfg(feature = "api")]
+pub mod api;
 #[cfg(feature = "aws")]
 pub mod aws;
 #[cfg(feature = "cli")]

@@ -1,1 +1,7 @@
-fn main() {}
+//! The operator: see `sacker-operator --help`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sacker::controller::main(std::env::args_os()).into()
+}

@@ -1,0 +1,108 @@
+//! The schema rules that several kinds share. They say in CEL what [`crate::model`] says in Rust; `tests/it/crds.rs`
+//! holds the two together.
+
+use kube::core::Rule;
+
+fn rule(rule: &str, message: &str) -> Rule {
+    Rule::new(rule).message(message)
+}
+
+/// The field cannot be changed after creation.
+pub(super) fn immutable() -> Rule {
+    rule("self == oldSelf", "the field cannot be changed: delete the object and create another")
+}
+
+/// Not empty, and no component that the object layout uses.
+pub(super) fn package_components() -> Rule {
+    rule(
+        "self.split('/').all(part, !(part in ['', '.', '..', 'versions', 'tags', 'history', 'generations']))",
+        "the components of a package name are separated by '/'; none is empty, '.', '..', 'versions', 'tags', \
+         'history' or 'generations'",
+    )
+}
+
+/// Nothing that a terminal or a parser would take for something else.
+pub(super) fn package_characters() -> Rule {
+    rule(
+        r"!self.startsWith('-') && !self.matches(r'[\p{Cc}\x{200e}\x{200f}\x{061c}\x{202a}-\x{202e}\x{2066}-\x{2069}]')",
+        "a package name has no control characters and does not begin with '-'",
+    )
+}
+
+/// None of sacker's own names.
+pub(super) fn package_not_ours() -> Rule {
+    rule(
+        "!self.startsWith('sacker:') && self.split('/')[0] != '_sacker'",
+        "package names that begin with 'sacker:' or '_sacker/' are sacker's own",
+    )
+}
+
+/// The length is counted in bytes, while `maxLength` counts characters.
+pub(super) fn package_length() -> Rule {
+    rule("size(bytes(self)) <= 512", "a package name has at most 512 bytes")
+}
+
+/// Letters, digits, '.', '_' and '-'.
+pub(super) fn tag_characters() -> Rule {
+    rule(
+        "self.matches('^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$')",
+        "a tag has at most 128 letters, digits, '.', '_' and '-', and begins with a letter or digit",
+    )
+}
+
+/// `latest` is computed, never stored.
+pub(super) fn tag_not_latest() -> Rule {
+    rule(
+        "self.lowerAscii() != 'latest'",
+        "the tag 'latest' is reserved, in any case: it always is the newest version",
+    )
+}
+
+/// Nothing that people or parsers could take for a version.
+pub(super) fn tag_not_number() -> Rule {
+    rule("!self.matches('^[vV]?[0-9_]*[0-9][0-9_]*$')", "a tag must not read as a version number")
+}
+
+/// A followed tag may be `latest` too, but only in its one spelling.
+pub(super) fn followed_tag() -> Rule {
+    rule(
+        "self == 'latest' || (self.lowerAscii() != 'latest' && self.matches('^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$') \
+         && !self.matches('^[vV]?[0-9_]*[0-9][0-9_]*$'))",
+        "give a tag (not a version number) or 'latest'",
+    )
+}
+
+/// No room for credentials, and nothing that could be hidden in a message.
+pub(super) fn uri_plain() -> Rule {
+    rule(
+        r"!self.matches('^[^/]*//[^/?]*@') && !self.contains('#') && !self.matches(r'[\s\p{Cc}]')",
+        "a URI has no credentials, no '#' and no white space; use the operator's own AWS settings",
+    )
+}
+
+/// A kind of ledger that exists, with what it needs.
+pub(super) fn ledger_uri() -> Rule {
+    rule(
+        r"self.matches(r'^(dynamo://[A-Za-z0-9-]+/[A-Za-z0-9_.-]{3,250}/*|s3://[a-z0-9.-]{3,63}(/[^?]*)?|file:///[^?]+)([?].*)?$')",
+        "the ledger must be dynamo://<region>/<prefix>, s3://<bucket>[/<prefix>] or file:///<absolute path>",
+    )
+}
+
+/// A kind of store that exists, with what it needs.
+pub(super) fn store_uri() -> Rule {
+    rule(
+        r"self.matches(r'^(s3://[a-z0-9.-]{3,63}(/[^?]*)?|file:///[^?]+)([?].*)?$')",
+        "the store must be s3://<bucket>[/<prefix>] or file:///<absolute path>",
+    )
+}
+
+/// A Go-style duration within bounds.
+pub(super) fn duration_between(least: &str, most: &str) -> Rule {
+    rule(
+        &format!(
+            "self.matches('^([0-9]+(ms|s|m|h))+$') && duration(self) >= duration('{least}') \
+             && duration(self) <= duration('{most}')"
+        ),
+        &format!("the duration must be like '30s' or '1h30m', from {least} to {most}"),
+    )
+}

@@ -1,0 +1,117 @@
+//! Which objects ask for which package: the answer to "who is concerned" without a walk over all objects.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Mutex, PoisonError};
+
+/// An object's namespace and name.
+pub type Key = (String, String);
+
+/// What an object asks for: a ledger and a package of it.
+pub type Subject = (String, String);
+
+#[derive(Debug, Default)]
+struct Maps {
+    by_subject: BTreeMap<Subject, BTreeSet<Key>>,
+    subjects: HashMap<Key, Subject>,
+    namespaces: HashMap<String, BTreeSet<Key>>,
+}
+
+/// The objects of one kind by ledger, package and namespace.
+#[derive(Debug, Default)]
+pub struct Index(Mutex<Maps>);
+
+impl Index {
+    fn maps(&self) -> std::sync::MutexGuard<'_, Maps> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes what an object asks for now; nothing when it is gone or cannot be read.
+    pub fn set(&self, object: &Key, subject: Option<Subject>) {
+        let mut maps = self.maps();
+        let Maps { by_subject, subjects, namespaces } = &mut *maps;
+        if let Some(before) = subjects.remove(object)
+            && let Some(objects) = by_subject.get_mut(&before)
+        {
+            objects.remove(object);
+            if objects.is_empty() {
+                by_subject.remove(&before);
+            }
+        }
+        if let Some(objects) = namespaces.get_mut(&object.0) {
+            objects.remove(object);
+            if objects.is_empty() {
+                namespaces.remove(&object.0);
+            }
+        }
+        if let Some(subject) = subject {
+            by_subject.entry(subject.clone()).or_default().insert(object.clone());
+            namespaces.entry(object.0.clone()).or_default().insert(object.clone());
+            subjects.insert(object.clone(), subject);
+        }
+    }
+
+    /// The objects that ask for this package of this ledger.
+    pub fn of_package(&self, ledger: &str, package: &str) -> Vec<Key> {
+        let subject = (ledger.to_owned(), package.to_owned());
+        self.maps().by_subject.get(&subject).into_iter().flatten().cloned().collect()
+    }
+
+    /// The objects that ask for anything of this ledger.
+    pub fn of_ledger(&self, ledger: &str) -> Vec<Key> {
+        let maps = self.maps();
+        range(&maps.by_subject, ledger).flat_map(|(_, objects)| objects.iter().cloned()).collect()
+    }
+
+    /// The packages of this ledger that are asked for, with who asks.
+    pub fn packages(&self, ledger: &str) -> Vec<(String, Vec<Key>)> {
+        let maps = self.maps();
+        range(&maps.by_subject, ledger)
+            .map(|((_, package), objects)| (package.clone(), objects.iter().cloned().collect()))
+            .collect()
+    }
+
+    /// The objects in this namespace.
+    pub fn of_namespace(&self, namespace: &str) -> Vec<Key> {
+        self.maps().namespaces.get(namespace).into_iter().flatten().cloned().collect()
+    }
+}
+
+fn range<'a>(
+    map: &'a BTreeMap<Subject, BTreeSet<Key>>,
+    ledger: &'a str,
+) -> impl Iterator<Item = (&'a Subject, &'a BTreeSet<Key>)> {
+    map.range((ledger.to_owned(), String::new())..).take_while(move |((other, _), _)| other == ledger)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(name: &str) -> Key {
+        ("n".into(), name.into())
+    }
+
+    fn subject(ledger: &str, package: &str) -> Option<Subject> {
+        Some((ledger.into(), package.into()))
+    }
+
+    #[test]
+    fn objects_are_found_moved_and_forgotten() {
+        let index = Index::default();
+        index.set(&key("a"), subject("default", "p"));
+        index.set(&key("b"), subject("default", "q"));
+        index.set(&key("c"), subject("default2", "p"));
+        assert_eq!(index.of_package("default", "p"), [key("a")]);
+        assert_eq!(index.of_ledger("default"), [key("a"), key("b")]);
+        assert_eq!(index.of_namespace("n").len(), 3);
+
+        index.set(&key("a"), subject("default", "q"));
+        assert!(index.of_package("default", "p").is_empty());
+        assert_eq!(index.packages("default"), [("q".to_owned(), vec![key("a"), key("b")])]);
+
+        index.set(&key("a"), None);
+        index.set(&key("b"), None);
+        assert!(index.of_ledger("default").is_empty());
+        assert_eq!(index.of_namespace("n"), [key("c")]);
+    }
+}

@@ -1,0 +1,159 @@
+//! Whom a change concerns: from each watch to the queues of the controllers.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use kube::core::PartialObjectMeta;
+use kube::runtime::reflector::ObjectRef;
+use kube::{Resource, ResourceExt as _};
+
+use super::context::Context;
+use super::index::{Key, Subject};
+use super::watch::{Change, Guarded};
+use crate::api::conditions::{ConditionType, find};
+use crate::api::{RECONCILE_REQUESTED_AT, REQUESTED_BY, SackerLedger, SackerPackage, SackerTag};
+use crate::model::LedgerUri;
+
+fn key(object: &impl Resource) -> Key {
+    (object.namespace().unwrap_or_default(), object.name_any())
+}
+
+/// What of an object's metadata and spec calls for a pass. Not its status: our own writes would call for the next.
+#[derive(PartialEq)]
+struct Asks {
+    generation: Option<i64>,
+    deleting: bool,
+    finalizers: Option<Vec<String>>,
+    requested_at: Option<String>,
+    requested_by: Option<String>,
+}
+
+fn asks(object: &impl Resource) -> Asks {
+    let metadata = object.meta();
+    let annotation =
+        |name| metadata.annotations.as_ref().and_then(|annotations| annotations.get(name)).cloned();
+    Asks {
+        generation: metadata.generation,
+        deleting: metadata.deletion_timestamp.is_some(),
+        finalizers: metadata.finalizers.clone(),
+        requested_at: annotation(RECONCILE_REQUESTED_AT),
+        requested_by: annotation(REQUESTED_BY),
+    }
+}
+
+fn tag_subject(object: &Guarded<SackerTag>) -> Option<Subject> {
+    object.0.as_ref().ok().map(|tag| (tag.spec.ledger.clone(), tag.spec.package.clone()))
+}
+
+/// A SackerTag changed: itself, and the others that claim the same tag, since one of them may have it now.
+pub(super) fn tag(context: &Context, change: &Change<Guarded<SackerTag>>) {
+    let Some(object) = change.object() else { return };
+    let itself = key(object);
+    let subject = tag_subject(object);
+    context.tags.index.set(&itself, change.after.as_deref().and_then(tag_subject));
+    if change.differs(asks) {
+        context.tags.queue.wake(ObjectRef::from_obj(object));
+    }
+    let claims = |object: &Guarded<SackerTag>| {
+        let owner = |tag: &SackerTag| tag.status.as_ref().and_then(|status| status.owner.clone());
+        let suspended = object.0.as_ref().is_ok_and(|tag| tag.spec.suspend);
+        (object.meta().deletion_timestamp.is_some(), suspended, object.0.as_ref().ok().and_then(owner))
+    };
+    if let Some((ledger, package)) = subject.filter(|_| change.differs(claims)) {
+        let others = context.tags.index.of_package(&ledger, &package);
+        context.tags.queue.wake_all(others.into_iter().filter(|other| *other != itself));
+    }
+    if let (None, Some(uid)) = (&change.after, &object.meta().uid) {
+        context.forget(uid);
+    }
+}
+
+/// A SackerPackage changed.
+pub(super) fn package(context: &Context, change: &Change<Guarded<SackerPackage>>) {
+    let Some(object) = change.object() else { return };
+    let subject = |object: &Guarded<SackerPackage>| {
+        object.0.as_ref().ok().map(|package| (package.spec.ledger.clone(), package.spec.package.clone()))
+    };
+    context.packages.index.set(&key(object), change.after.as_deref().and_then(subject));
+    if change.differs(asks) {
+        context.packages.queue.wake(ObjectRef::from_obj(object));
+    }
+    if let (None, Some(uid)) = (&change.after, &object.meta().uid) {
+        context.forget(uid);
+    }
+}
+
+/// A SackerLedger changed: itself, and everybody who uses it when its spec or its readiness did.
+pub(super) fn ledger(context: &Arc<Context>, change: &Change<Guarded<SackerLedger>>) {
+    let Some(object) = change.object() else { return };
+    let name = object.name_any();
+    if change.differs(asks) {
+        context.ledgers.queue.wake(ObjectRef::from_obj(object));
+    }
+    let readiness = |object: &Guarded<SackerLedger>| {
+        let ready = |ledger: &SackerLedger| {
+            let conditions = ledger.status.as_ref().map(|status| status.conditions.as_slice());
+            find(conditions.unwrap_or_default(), ConditionType::Ready)
+                .map(|ready| (ready.status.clone(), ready.observed_generation, ready.reason.clone()))
+        };
+        (object.meta().generation, object.0.as_ref().ok().and_then(ready))
+    };
+    if change.differs(readiness) {
+        let readable = change.after.as_deref().and_then(|object| object.0.as_ref().ok());
+        if context.guard.allows() {
+            context.polls.follow(context, &name, readable);
+        }
+        users(context, &name);
+        let uri = |object: &SackerLedger| object.spec.ledger.parse::<LedgerUri>().ok();
+        let used: HashSet<LedgerUri> =
+            context.ledgers.cache.state().iter().filter_map(|object| uri(object.0.as_ref().ok()?)).collect();
+        context.pool.retain(&used);
+    }
+    if let (None, Some(uid)) = (&change.after, &object.meta().uid) {
+        context.forget(uid);
+    }
+}
+
+/// Wakes everybody who uses a SackerLedger.
+fn users(context: &Context, ledger: &str) {
+    context.tags.queue.wake_all(context.tags.index.of_ledger(ledger));
+    context.packages.queue.wake_all(context.packages.index.of_ledger(ledger));
+}
+
+/// A ledger went down or came back: its SackerLedgers, and everybody who uses them.
+pub(super) fn health(context: &Arc<Context>, uri: &LedgerUri) {
+    for object in context.ledgers.cache.state() {
+        let Ok(ledger) = &object.0 else { continue };
+        if ledger.spec.ledger.parse::<LedgerUri>().ok().as_ref() == Some(uri) {
+            let name = object.name_any();
+            context.ledgers.queue.wake(ObjectRef::new(&name));
+            users(context, &name);
+            // Asks for a round: what changed meanwhile should not wait for the next one.
+            context.polls.follow(context, &name, Some(ledger));
+        }
+    }
+}
+
+/// A namespace changed: when its labels did, what its objects may do may have changed.
+pub(super) fn namespace(context: &Context, change: &Change<PartialObjectMeta<Namespace>>) {
+    let Some(object) = change.object() else { return };
+    if change.differs(|object| object.metadata.labels.clone()) {
+        let name = object.name_any();
+        context.tags.queue.wake_all(context.tags.index.of_namespace(&name));
+        context.packages.queue.wake_all(context.packages.index.of_namespace(&name));
+    }
+}
+
+/// One of our ConfigMaps changed or went: its SackerPackage.
+pub(super) fn config_map(context: &Context, change: &Change<PartialObjectMeta<ConfigMap>>) {
+    let Some(object) = change.object() else { return };
+    if !change.differs(|object| object.metadata.resource_version.clone()) {
+        return;
+    }
+    let Some(namespace) = object.namespace() else { return };
+    let owners = object.owner_references().iter();
+    for owner in owners.filter(|owner| owner.kind == SackerPackage::kind(&())) {
+        context.packages.queue.wake(ObjectRef::new(&owner.name).within(&namespace));
+    }
+}

@@ -1,0 +1,225 @@
+//! The SackerTag controller: the one that writes tags.
+//!
+//! A pass is [`dereference`] (all reads) -> [`decide`] (pure) -> [`apply`] (all writes) -> [`status`]. After a crash
+//! anywhere the next pass reaches the same state, since each decides from the ledger and not from what it remembers.
+
+mod apply;
+mod cleanup;
+mod decide;
+mod dereference;
+mod follow;
+mod history;
+mod rival;
+mod row;
+mod status;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use kube::api::Api;
+use kube::runtime::controller::Action;
+use kube::runtime::finalizer::{self, Event as Phase};
+use kube::{Resource as _, ResourceExt as _};
+
+use self::apply::Applied;
+use self::cleanup::Cleaned;
+use self::decide::{Again, Decision, Plan};
+use self::dereference::{Facts, Names};
+use super::backoff::jitter;
+use super::context::{Context, Kind, Name};
+use super::driver::Reconcile;
+use super::error::{Failure, is_status};
+use super::events::Severity;
+use crate::api::conditions::{ConditionStatus, ConditionType, Progress, Summary, find};
+use crate::api::{Reason, SackerTag, SackerTagStatus, TAG_FINALIZER, TAG_MANAGER};
+use crate::error::Error;
+use crate::model::{EventKind, Version};
+
+/// How often a lost race is read and decided again within one pass.
+const ROUNDS: usize = 3;
+
+impl Reconcile for SackerTag {
+    const NAME: Name = Name::Tag;
+    const MANAGER: &'static str = TAG_MANAGER;
+
+    fn objects(context: &Context) -> &Kind<Self> {
+        &context.tags
+    }
+
+    fn reconcile(self: Arc<Self>, context: Arc<Context>) -> BoxFuture<'static, Result<Action, Failure>> {
+        with_finalizer(self, context).boxed()
+    }
+}
+
+/// The finalizer stands before the first write to the ledger, and goes after the last.
+async fn with_finalizer(object: Arc<SackerTag>, context: Arc<Context>) -> Result<Action, Failure> {
+    context.may_write()?;
+    let namespace = object.namespace().unwrap_or_default();
+    let api: Api<SackerTag> = Api::namespaced(context.client.clone(), &namespace);
+    let phase = |phase| async {
+        match phase {
+            Phase::Apply(object) => pass(&object, &context).await,
+            Phase::Cleanup(object) => clean(&object, &context).await,
+        }
+    };
+    match finalizer::finalizer(&api, TAG_FINALIZER, object, phase).await {
+        Ok(action) => Ok(action),
+        Err(finalizer::Error::CleanupFailed(Failure::Waiting(again))) => Ok(Action::requeue(again)),
+        Err(finalizer::Error::ApplyFailed(failure) | finalizer::Error::CleanupFailed(failure)) => {
+            Err(failure)
+        }
+        // Gone, or already without our finalizer: what was wanted.
+        Err(finalizer::Error::RemoveFinalizer(error) | finalizer::Error::AddFinalizer(error))
+            if is_status(&error, 404) =>
+        {
+            Ok(Action::await_change())
+        }
+        Err(finalizer::Error::AddFinalizer(error)) => Err(Failure::api("add the finalizer")(error)),
+        Err(finalizer::Error::RemoveFinalizer(error)) => Err(Failure::api("remove the finalizer")(error)),
+        Err(error @ (finalizer::Error::UnnamedObject | finalizer::Error::InvalidFinalizer)) => {
+            Err(Failure::Panicked(error.to_string()))
+        }
+    }
+}
+
+async fn pass(object: &SackerTag, context: &Context) -> Result<Action, Failure> {
+    let previous = context.written.latest(object);
+    let names = match Names::of(&object.spec) {
+        Ok(names) => names,
+        Err(summary) => {
+            return settle(object, context, &previous, None, &Decision::idle(summary), None).await;
+        }
+    };
+    let mut lost = None;
+    for _ in 0..ROUNDS {
+        let mut facts = dereference::facts(context, object, &names, &previous).await;
+        let mut decision = decision(context, &facts);
+        let drifted = decision.summary.drifted.clone().filter(|_| decision.plan != Plan::Nothing);
+        match apply::apply(context, object, &mut facts, &decision.plan).await {
+            Ok(Applied::Done { change }) => {
+                if let Some(note) = drifted {
+                    // It is as it should be again: the condition would only say what was.
+                    decision.summary.drifted = None;
+                    announce(context, object, Severity::Warning, Reason::Drifted, &note);
+                }
+                return settle(object, context, &previous, Some(facts), &decision, change).await;
+            }
+            Ok(Applied::Lost(error)) => lost = Some(error),
+            Err(Failure::Ledger(error)) => {
+                // Whether it was written is decided anew by the next pass, from the ledger.
+                let decision = row::ledger_failed(&error);
+                facts.ledger = None;
+                settle(object, context, &previous, Some(facts), &decision, None).await?;
+                return Err(Failure::Ledger(error));
+            }
+            Err(other) => return Err(other),
+        }
+    }
+    let error = lost.unwrap_or_else(|| Error::invalid("no round was made"));
+    let decision = row::ledger_failed(&error);
+    settle(object, context, &previous, None, &decision, None).await?;
+    Err(Failure::Ledger(error))
+}
+
+fn decision(context: &Context, facts: &Facts) -> Decision {
+    let now = context.clock.now();
+    match &facts.ledger {
+        Some(Ok(ledger)) => decide::decide(&facts.wish, &facts.cluster, Ok(&ledger.view), now),
+        Some(Err(error)) => decide::decide(&facts.wish, &facts.cluster, Err(error), now),
+        None => decide::before_ledger(&facts.wish, &facts.cluster).unwrap_or_else(|| {
+            Decision::idle(Summary::unknown(Reason::Progressing, "the ledger has not been asked yet"))
+        }),
+    }
+}
+
+/// Writes the status, tells what changed, and says when to look again.
+async fn settle(
+    object: &SackerTag,
+    context: &Context,
+    previous: &SackerTagStatus,
+    facts: Option<Facts>,
+    decision: &Decision,
+    change: Option<(EventKind, Option<Version>)>,
+) -> Result<Action, Failure> {
+    let now = context.clock.now();
+    let (ledger, error) = match facts.and_then(|facts| facts.ledger) {
+        Some(Ok(ledger)) => (Some(ledger), None),
+        Some(Err(error)) => (None, Some(error)),
+        None => (None, None),
+    };
+    let status = status::status(object, previous, ledger.as_ref(), decision, now);
+    super::status::write(context, TAG_MANAGER, object, previous, &status).await?;
+    tell(context, object, previous, &status, decision, change);
+    match (decision.again, error) {
+        (Again::Backoff, Some(error)) => Err(Failure::Ledger(error)),
+        (Again::Backoff, None) | (Again::OnChange, _) => Ok(Action::await_change()),
+        (Again::After(pause), _) => Ok(Action::requeue(jitter(pause))),
+        (Again::At(time), _) => Ok(Action::requeue(until(time, now))),
+    }
+}
+
+/// The time left, rounded up a little: a pass that comes early would only wait again.
+fn until(time: Timestamp, now: Timestamp) -> Duration {
+    time.duration_since(now).unsigned_abs() + Duration::from_millis(5)
+}
+
+/// Events: on transitions only.
+fn tell(
+    context: &Context,
+    object: &SackerTag,
+    previous: &SackerTagStatus,
+    status: &SackerTagStatus,
+    decision: &Decision,
+    change: Option<(EventKind, Option<Version>)>,
+) {
+    let to = status.version.map_or_else(|| "nowhere".to_owned(), |version| version.to_string());
+    match change {
+        Some((EventKind::Move, from)) => {
+            let from = from.map_or_else(|| "nowhere".to_owned(), |version| version.to_string());
+            let note =
+                format!("moved '{}' of '{}' from {from} to {to}", object.spec.tag, object.spec.package);
+            announce(context, object, Severity::Normal, Reason::Moved, &note);
+        }
+        Some((EventKind::Adopt, _)) => {
+            let note = format!("took over '{}' of '{}' at {to}", object.spec.tag, object.spec.package);
+            announce(context, object, Severity::Normal, Reason::Adopted, &note);
+        }
+        _ => {
+            let summary = &decision.summary;
+            let before = find(&previous.conditions, ConditionType::Ready).map(|ready| ready.reason.as_str());
+            // A new object that has to wait a moment is no news yet.
+            let is_news = before.is_some() || summary.progress != Progress::Reconciling;
+            if is_news && before != Some(summary.reason.as_str()) {
+                let bad = summary.progress == Progress::Stalled || summary.ready == ConditionStatus::Unknown;
+                let severity = if bad { Severity::Warning } else { Severity::Normal };
+                announce(context, object, severity, summary.reason, &summary.message);
+            }
+        }
+    }
+}
+
+/// Publishes an event about a SackerTag.
+fn announce(context: &Context, object: &SackerTag, severity: Severity, reason: Reason, note: &str) {
+    context.events.publish(object.object_ref(&()), severity, reason, note, context.clock.now());
+}
+
+async fn clean(object: &SackerTag, context: &Context) -> Result<Action, Failure> {
+    let previous = context.written.latest(object);
+    let (summary, result) = match cleanup::clean(context, object).await {
+        Ok(Cleaned::Done) => return Ok(Action::await_change()),
+        Ok(Cleaned::NotYet(summary, again)) => (Some(summary), Failure::Waiting(again)),
+        Err((failure, summary)) => (summary, failure),
+    };
+    if let Some(summary) = summary {
+        let decision = Decision::idle(summary);
+        let status = status::status(object, &previous, None, &decision, context.clock.now());
+        super::status::write(context, TAG_MANAGER, object, &previous, &status).await?;
+    }
+    // An error keeps the finalizer where it is.
+    Err(result)
+}
