@@ -8,5 +8,6 @@ mod dynamo;
 mod fetch;
 mod init;
 mod ledgers;
+mod operator;
 mod stores;
 mod support;
