@@ -289,7 +289,8 @@ fn every_property_and_reason_is_in_the_documentation() {
         each_property(kind, &schema(kind), &mut |path, _| {
             let name = path.rsplit('.').next().unwrap();
             // Of conditions, the page explains the types and reasons.
-            let known = path.contains(".conditions[]") || path.ends_with(".spec") || path.ends_with(".status");
+            let known =
+                path.contains(".conditions[]") || path.ends_with(".spec") || path.ends_with(".status");
             assert!(known || page.contains(name), "docs/api: the page of {kind} does not name {path}");
         });
         pages.push_str(&page);
@@ -297,6 +298,9 @@ fn every_property_and_reason_is_in_the_documentation() {
     for reason in api::Reason::ALL {
         let reason = reason.as_str();
         // Said only where the API server itself is the matter, so nobody ever reads it there.
-        assert!(reason == "ApiUnavailable" || pages.contains(&format!("`{reason}`")), "docs/api lacks {reason}");
+        assert!(
+            reason == "ApiUnavailable" || pages.contains(&format!("`{reason}`")),
+            "docs/api lacks {reason}"
+        );
     }
 }

@@ -287,6 +287,7 @@ spec:
 
 /// Says what the operator did, if the test failed; else leaves the shared operator with nothing to do for it.
 impl Drop for Bench<'_> {
+    #[expect(clippy::print_stderr, reason = "the harness keeps it and shows it with the failure")]
     fn drop(&mut self) {
         let Some(operator) = self.operator else { return };
         if std::thread::panicking() {

@@ -116,7 +116,7 @@ async fn a_namespace_goes_while_its_ledgers_are_down() {
     std::fs::rename(bench.directory(), &away).expect("the directory can be moved");
     gate.close();
     bench.cluster.kubectl(&["delete", "--wait=false", "namespace", &bench.namespace]).success();
-    let took = bench.api.until_gone((NAMESPACE, "", &bench.namespace), Duration::from_secs(60)).await;
+    let took = bench.api.until_gone((NAMESPACE, "", &bench.namespace), Duration::from_mins(1)).await;
     say(&format!("a namespace with 50 SackerTags on two ledgers that are down went in {took:?}"));
 
     std::fs::rename(&away, bench.directory()).expect("the directory can be moved");
@@ -154,7 +154,7 @@ async fn delete_waits_for_a_ledger_that_is_down_and_says_so() {
     assert!(bench.api.get(TAG, &bench.namespace, "live").await.is_some(), "it still waits");
 
     gate.open();
-    bench.api.until_gone((TAG, &bench.namespace, "live"), Duration::from_secs(60)).await;
+    bench.api.until_gone((TAG, &bench.namespace, "live"), Duration::from_mins(1)).await;
     assert_eq!(bench.points_at("live").await, None);
     assert_eq!(bench.points_at("given-up").await, Some(1));
 }

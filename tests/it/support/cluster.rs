@@ -29,17 +29,17 @@ pub(crate) const CRDS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/crds");
 pub(crate) struct Kind {
     group: &'static str,
     version: &'static str,
-    kind: &'static str,
+    name: &'static str,
     plural: &'static str,
     is_namespaced: bool,
 }
 
-const fn ours(kind: &'static str, plural: &'static str, is_namespaced: bool) -> Kind {
-    Kind { group: "sacker.dev", version: "v1alpha1", kind, plural, is_namespaced }
+const fn ours(name: &'static str, plural: &'static str, is_namespaced: bool) -> Kind {
+    Kind { group: "sacker.dev", version: "v1alpha1", name, plural, is_namespaced }
 }
 
-const fn core(kind: &'static str, plural: &'static str, is_namespaced: bool) -> Kind {
-    Kind { group: "", version: "v1", kind, plural, is_namespaced }
+const fn core(name: &'static str, plural: &'static str, is_namespaced: bool) -> Kind {
+    Kind { group: "", version: "v1", name, plural, is_namespaced }
 }
 
 pub(crate) const LEDGER: Kind = ours("SackerLedger", "sackerledgers", false);
@@ -48,11 +48,11 @@ pub(crate) const TAG: Kind = ours("SackerTag", "sackertags", true);
 pub(crate) const NAMESPACE: Kind = core("Namespace", "namespaces", false);
 pub(crate) const CONFIG_MAP: Kind = core("ConfigMap", "configmaps", true);
 pub(crate) const EVENT: Kind =
-    Kind { group: "events.k8s.io", version: "v1", kind: "Event", plural: "events", is_namespaced: true };
+    Kind { group: "events.k8s.io", version: "v1", name: "Event", plural: "events", is_namespaced: true };
 pub(crate) const CRD: Kind = Kind {
     group: "apiextensions.k8s.io",
     version: "v1",
-    kind: "CustomResourceDefinition",
+    name: "CustomResourceDefinition",
     plural: "customresourcedefinitions",
     is_namespaced: false,
 };
@@ -67,7 +67,7 @@ impl Kind {
             group: self.group.to_owned(),
             version: self.version.to_owned(),
             api_version,
-            kind: self.kind.to_owned(),
+            kind: self.name.to_owned(),
             plural: self.plural.to_owned(),
         }
     }
@@ -230,30 +230,30 @@ impl Objects {
     /// The object, if it is there. `namespace` counts only for a namespaced kind, here and below.
     pub(crate) async fn get(&self, kind: Kind, namespace: &str, name: &str) -> Option<Value> {
         let found = self.of(kind, namespace).get_opt(name).await.expect("the API answers");
-        found.map(|object| serde_json::to_value(object).expect("an object is JSON"))
+        found.map(shown)
     }
 
     /// All objects of a kind in a namespace.
     pub(crate) async fn list(&self, kind: Kind, namespace: &str) -> Vec<Value> {
         let found = self.of(kind, namespace).list(&ListParams::default()).await.expect("the API answers");
-        found.items.iter().map(|object| serde_json::to_value(object).expect("an object is JSON")).collect()
+        found.items.into_iter().map(shown).collect()
     }
 
     /// Server-side apply of an object whose `apiVersion` and `kind` are left out.
     pub(crate) async fn apply(&self, kind: Kind, namespace: &str, name: &str, mut body: Value) -> Value {
         let resource = kind.resource();
         body["apiVersion"] = resource.api_version.into();
-        body["kind"] = kind.kind.into();
+        body["kind"] = kind.name.into();
         let parameters = PatchParams::apply("tests").force();
         let applied = self.of(kind, namespace).patch(name, &parameters, &Patch::Apply(&body)).await;
-        serde_json::to_value(applied.expect("it is accepted")).expect("an object is JSON")
+        shown(applied.expect("it is accepted"))
     }
 
     /// A merge patch.
     pub(crate) async fn patch(&self, kind: Kind, namespace: &str, name: &str, body: Value) -> Value {
         let patch = Patch::Merge(&body);
         let patched = self.of(kind, namespace).patch(name, &PatchParams::default(), &patch).await;
-        serde_json::to_value(patched.expect("it is accepted")).expect("an object is JSON")
+        shown(patched.expect("it is accepted"))
     }
 
     /// A merge patch of the status, with an administrator's rights.
@@ -284,8 +284,8 @@ impl Objects {
                 last => assert!(
                     Instant::now() < end,
                     "after {limit:?} still not: {what}; {} '{name}' is {}",
-                    kind.kind,
-                    last.map_or_else(|| "not there".to_owned(), |object| shown(&object))
+                    kind.name,
+                    last.map_or_else(|| "not there".to_owned(), |object| format!("{object:#}"))
                 ),
             }
             tokio::time::sleep(Duration::from_millis(25)).await;
@@ -302,9 +302,8 @@ impl Objects {
         while let Some(object) = self.get(kind, namespace, name).await {
             assert!(
                 start.elapsed() < limit,
-                "after {limit:?} there still is {} '{name}': {}",
-                kind.kind,
-                shown(&object)
+                "after {limit:?} there still is {} '{name}': {object:#}",
+                kind.name
             );
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
@@ -312,11 +311,8 @@ impl Objects {
     }
 }
 
-/// An object without what nobody reads.
-fn shown(object: &Value) -> String {
-    let mut object = object.clone();
-    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.remove("managedFields");
-    }
-    format!("{object:#}")
+/// An object as JSON, without what nobody reads.
+fn shown(mut object: DynamicObject) -> Value {
+    object.metadata.managed_fields = None;
+    serde_json::to_value(object).expect("an object is JSON")
 }
