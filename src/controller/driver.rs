@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _};
+use kube::core::ObjectMeta;
 use kube::runtime::controller::{Action, Config, Controller, Error};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt as _};
@@ -38,6 +39,9 @@ pub(super) trait Reconcile:
 
     /// Its objects.
     fn objects(context: &Context) -> &Kind<Self>;
+
+    /// Lets an object go that is being deleted and cannot be read: no validation may keep it.
+    fn let_go(metadata: ObjectMeta, context: Arc<Context>) -> BoxFuture<'static, Result<(), Failure>>;
 
     /// One pass: makes the ledger and the status what the spec says. Idempotent; may be cancelled anywhere.
     fn reconcile(self: Arc<Self>, context: Arc<Context>) -> BoxFuture<'static, Result<Action, Failure>>;
@@ -73,6 +77,9 @@ async fn pass<K: Reconcile>(object: Arc<Guarded<K>>, context: Arc<Context>) -> R
                 Ok(result) => result,
                 Err(panic) => panicked::<K>(&object, &context, words(panic.as_ref())).await,
             }
+        }
+        Err(invalid) if invalid.metadata.deletion_timestamp.is_some() => {
+            K::let_go(invalid.metadata.clone(), context.clone()).await.map(|()| Action::await_change())
         }
         Err(invalid) => {
             let message = format!("the object cannot be read: {}", invalid.error);

@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
+use kube::core::ObjectMeta;
 use kube::runtime::controller::Action;
 use kube::{Resource as _, ResourceExt as _};
 
@@ -65,6 +66,11 @@ impl Reconcile for SackerLedger {
 
     fn objects(context: &Context) -> &Kind<Self> {
         &context.ledgers
+    }
+
+    fn let_go(_: ObjectMeta, _: Arc<Context>) -> BoxFuture<'static, Result<(), Failure>> {
+        // It has no finalizer of ours.
+        std::future::ready(Ok(())).boxed()
     }
 
     fn reconcile(self: Arc<Self>, context: Arc<Context>) -> BoxFuture<'static, Result<Action, Failure>> {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use kube::core::ObjectMeta;
 use kube::runtime::controller::Action;
 use kube::{Resource as _, ResourceExt as _};
 
@@ -33,6 +34,11 @@ impl Reconcile for SackerPackage {
 
     fn objects(context: &Context) -> &Kind<Self> {
         &context.packages
+    }
+
+    fn let_go(_: ObjectMeta, _: Arc<Context>) -> BoxFuture<'static, Result<(), Failure>> {
+        // It has no finalizer of ours.
+        std::future::ready(Ok(())).boxed()
     }
 
     fn reconcile(self: Arc<Self>, context: Arc<Context>) -> BoxFuture<'static, Result<Action, Failure>> {

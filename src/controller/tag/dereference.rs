@@ -14,8 +14,9 @@ use crate::api::conditions::Summary;
 use crate::api::{EventStatus, Reason, SackerTag, SackerTagSpec, SackerTagStatus};
 use crate::controller::cluster::{self, Ledger};
 use crate::controller::context::Context;
+use crate::controller::duration;
 use crate::controller::pool::OpenLedger;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::{AccessRule, Expected, PackageName, TagName, TagState, Verb, Version, VersionRecord};
 
 /// The names in a spec, checked.
@@ -29,9 +30,23 @@ impl Names {
     /// Checks what the schema should have checked already.
     pub(super) fn of(spec: &SackerTagSpec) -> std::result::Result<Self, Summary> {
         let names = || -> Result<Self> {
+            check_target(spec)?;
             Ok(Self { package: PackageName::new(&spec.package)?, tag: TagName::new(&spec.tag)? })
         };
         names().map_err(|error| Summary::stalled(Reason::InvalidSpec, error.to_string()))
+    }
+}
+
+fn check_target(spec: &SackerTagSpec) -> Result<()> {
+    match (&spec.follow, spec.version) {
+        (Some(_), Some(_)) | (None, None) => Err(Error::invalid("give exactly one of version and follow")),
+        (None, Some(version)) if Version::new(version).is_none() => {
+            Err(Error::invalid(format!("version {version} is not positive")))
+        }
+        (Some(follow), None) if duration::parse(&follow.soak).is_none() => {
+            Err(Error::invalid(format!("spec.follow.soak '{}' is not like '30s' or '1h30m'", follow.soak)))
+        }
+        (Some(_), None) | (None, Some(_)) => Ok(()),
     }
 }
 

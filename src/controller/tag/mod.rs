@@ -21,10 +21,12 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
-use kube::api::Api;
+use kube::api::{Api, Patch, PatchParams};
+use kube::core::{ObjectMeta, PartialObjectMeta};
 use kube::runtime::controller::Action;
 use kube::runtime::finalizer::{self, Event as Phase};
 use kube::{Resource as _, ResourceExt as _};
+use serde_json::json;
 
 use self::apply::Applied;
 use self::cleanup::Cleaned;
@@ -43,12 +45,19 @@ use crate::model::{EventKind, Version};
 /// How often a lost race is read and decided again within one pass.
 const ROUNDS: usize = 3;
 
+/// After this long, the cache shows what it did not show yet.
+const STALE: Duration = Duration::from_secs(2);
+
 impl Reconcile for SackerTag {
     const NAME: Name = Name::Tag;
     const MANAGER: &'static str = TAG_MANAGER;
 
     fn objects(context: &Context) -> &Kind<Self> {
         &context.tags
+    }
+
+    fn let_go(metadata: ObjectMeta, context: Arc<Context>) -> BoxFuture<'static, Result<(), Failure>> {
+        async move { remove_finalizer(&metadata, &context).await }.boxed()
     }
 
     fn reconcile(self: Arc<Self>, context: Arc<Context>) -> BoxFuture<'static, Result<Action, Failure>> {
@@ -79,11 +88,39 @@ async fn with_finalizer(object: Arc<SackerTag>, context: Arc<Context>) -> Result
         {
             Ok(Action::await_change())
         }
+        // The cache was behind: somebody, perhaps our own last pass, has changed the list of finalizers.
+        Err(finalizer::Error::RemoveFinalizer(error) | finalizer::Error::AddFinalizer(error))
+            if is_status(&error, 422) =>
+        {
+            Ok(Action::requeue(jitter(STALE)))
+        }
         Err(finalizer::Error::AddFinalizer(error)) => Err(Failure::api("add the finalizer")(error)),
         Err(finalizer::Error::RemoveFinalizer(error)) => Err(Failure::api("remove the finalizer")(error)),
         Err(error @ (finalizer::Error::UnnamedObject | finalizer::Error::InvalidFinalizer)) => {
             Err(Failure::Panicked(error.to_string()))
         }
+    }
+}
+
+/// Removes our finalizer from an object that cannot be read as a SackerTag. What is not readable owns nothing that could
+/// be found.
+async fn remove_finalizer(metadata: &ObjectMeta, context: &Context) -> Result<(), Failure> {
+    let finalizers = metadata.finalizers.clone().unwrap_or_default();
+    if !finalizers.iter().any(|finalizer| finalizer == TAG_FINALIZER) {
+        return Ok(());
+    }
+    context.may_write()?;
+    let others: Vec<_> = finalizers.iter().filter(|finalizer| *finalizer != TAG_FINALIZER).collect();
+    // The resourceVersion makes it a compare-and-swap of the list.
+    let version = &metadata.resource_version;
+    let patch = Patch::Merge(json!({ "metadata": { "finalizers": others, "resourceVersion": version } }));
+    let namespace = metadata.namespace.clone().unwrap_or_default();
+    let api: Api<PartialObjectMeta<SackerTag>> = Api::namespaced(context.client.clone(), &namespace);
+    let name = metadata.name.clone().unwrap_or_default();
+    match api.patch(&name, &PatchParams::default(), &patch).await {
+        Ok(_) => Ok(()),
+        Err(error) if is_status(&error, 404) => Ok(()),
+        Err(error) => Err(Failure::api("remove the finalizer")(error)),
     }
 }
 
