@@ -10,6 +10,7 @@ mod fetch;
 mod init;
 mod ledgers;
 mod objects;
+mod operator;
 mod stores;
 mod support;
 mod tls;

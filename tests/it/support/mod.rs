@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each area uses its part")]
 
 pub(crate) mod canned;
+pub(crate) mod cluster;
 pub(crate) mod ledgers;
 pub(crate) mod process;
 pub(crate) mod testbed;

@@ -10,8 +10,10 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-/// Reports the server's process id on standard output, ends it when standard input closes, and ends with it.
+/// Reports the server's process id on standard output, ends it when standard input closes, and ends with it and with its
+/// exit code.
 const SUPERVISE: &str = r#"
 exec 3<&0 </dev/null 2>/dev/null
 log=$1
@@ -22,7 +24,9 @@ echo "$server"
 { cat <&3 >/dev/null; kill -KILL "$server"; } &
 watcher=$!
 wait "$server"
+code=$?
 kill "$watcher"
+exit "$code"
 "#;
 
 /// Removes a folder when standard input closes. Servers that are ending at that moment may still write into it.
@@ -73,6 +77,19 @@ impl Supervised {
     pub(crate) fn is_running(&self) -> bool {
         let mut supervisor = self.supervisor.lock().unwrap_or_else(PoisonError::into_inner);
         matches!(supervisor.try_wait(), Ok(None))
+    }
+
+    /// Waits until the server ended by itself, or until `limit`; its exit code, as a shell sees it.
+    pub(crate) fn wait(&self, limit: Duration) -> Option<i32> {
+        let end = Instant::now() + limit;
+        let mut supervisor = self.supervisor.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match supervisor.try_wait() {
+                Ok(Some(status)) => return status.code(),
+                _ if Instant::now() > end => return None,
+                _ => std::thread::sleep(Duration::from_millis(10)),
+            }
+        }
     }
 
     /// Kills the server and waits until it is gone.

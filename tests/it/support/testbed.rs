@@ -148,7 +148,7 @@ pub(crate) fn is_there(component: &str) -> bool {
 }
 
 /// Says once, past the capture of the test harness, which real server takes part.
-fn announce(component: &str, server: &Server) {
+pub(super) fn announce(component: &str, server: &Server) {
     let mut line = String::new();
     let _ = writeln!(line, "testbed: {component} on 127.0.0.1:{}", server.port());
     let _ = std::io::stderr().write_all(line.as_bytes());

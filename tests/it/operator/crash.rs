@@ -1,0 +1,81 @@
+//! `kill -9` in the middle of promotions: the next process ends what this one began, and nothing happens twice.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use sacker::environment::Environment;
+use sacker::model::EventKind;
+use serde_json::json;
+
+use super::bench::{Bench, say};
+use super::process::Operator;
+use crate::support::cluster::{Cluster, TAG};
+
+/// How many promotions there are, and at least as many kills.
+const PROMOTIONS: usize = 20;
+
+const TAGS: [&str; 4] = ["alpha", "beta", "gamma", "live"];
+
+/// The seed of this run: `SACKER_SEED`, or a fresh one.
+fn seed() -> u64 {
+    let given = Environment::of_process().get("SACKER_SEED").and_then(|text| text.parse().ok());
+    let seed = given.unwrap_or_else(|| fastrand::u64(..));
+    say(&format!("SACKER_SEED={seed}"));
+    seed
+}
+
+#[tokio::test]
+async fn twenty_kills_during_twenty_promotions_leave_every_tag_where_it_should_be() {
+    let Some(cluster) = Cluster::start() else { return };
+    cluster.install_crds();
+    let mut random = fastrand::Rng::with_seed(seed());
+    let bench = Bench::on(&cluster, None).await;
+    bench.versions(5).await;
+    let start = || Operator::start(&cluster, &["--cluster-name", "crash", "--lease-duration", "2s"]);
+    let mut operator = start();
+    let mut wanted: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
+    for tag in TAGS {
+        bench.apply_tag(tag, "version: 1");
+        bench.until_applied(tag, 1).await;
+        wanted.insert(tag, vec![1]);
+    }
+    let mut kills = 0;
+    for round in 0..PROMOTIONS {
+        let tag = TAGS[random.usize(..TAGS.len())];
+        let targets = wanted.get_mut(tag).expect("it has one");
+        let at = *targets.last().expect("it has one");
+        let to = (1..=5).filter(|version| *version != at).nth(random.usize(..4)).expect("four others");
+        // Where every promotion was needed, every one must be in the history, once.
+        bench.until_applied(tag, at).await;
+        bench.api.patch(TAG, &bench.namespace, tag, json!({ "spec": { "version": to } })).await;
+        targets.push(to);
+        // The moment is what the seed is for: from before the pass begins to after its status is written.
+        tokio::time::sleep(Duration::from_micros(random.u64(0..120_000))).await;
+        operator.kill();
+        kills += 1;
+        operator = start();
+        // Some die young, while they take the lease, read their caches, or finish what the last one left.
+        if round % 3 == 0 {
+            tokio::time::sleep(Duration::from_micros(random.u64(0..1_000_000))).await;
+            operator.kill();
+            kills += 1;
+            operator = start();
+        }
+    }
+    for (tag, targets) in &wanted {
+        let last = *targets.last().expect("it has one");
+        bench.until_applied(tag, last).await;
+        assert_eq!(bench.points_at(tag).await, Some(last), "{tag}");
+        let history = bench.history(tag).await;
+        let moves: Vec<i64> = history
+            .iter()
+            .filter(|event| event.kind == EventKind::Move)
+            .filter_map(|event| event.to.map(sacker::model::Version::get))
+            .collect();
+        assert_eq!(&moves, targets, "{tag}: each promotion once and in order; {history:#?}");
+        assert_eq!(history.len(), moves.len(), "{tag}: no other event; {history:#?}");
+    }
+    say(&format!("{PROMOTIONS} promotions of {} tags through {kills} kills", TAGS.len()));
+    operator.terminate();
+    assert_eq!(operator.wait(Duration::from_secs(20)), Some(0), "{}", operator.log());
+}

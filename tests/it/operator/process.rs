@@ -1,0 +1,114 @@
+//! The operator's binary as a process of a test.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::cluster::{Cluster, PATIENCE};
+use crate::support::process::{Folder, Supervised};
+use crate::support::testbed::free_ports;
+
+/// A running operator. It cannot outlive the test process.
+#[derive(Debug)]
+pub(crate) struct Operator {
+    process: Supervised,
+    port: u16,
+    _home: Folder,
+}
+
+impl Operator {
+    /// Starts `sacker-operator run <arguments>` against a cluster, with the credentials of the test bed's S3 servers and
+    /// nothing else of this machine. Does not wait.
+    pub(crate) fn start(cluster: &Cluster, arguments: &[&str]) -> Self {
+        let home = Folder::new("operator");
+        let kubeconfig = cluster.kubeconfig();
+        let port = free_ports(1)[0];
+        let address = format!("127.0.0.1:{port}");
+        let mut command = vec![env!("CARGO_BIN_EXE_sacker-operator"), "run", "--http-address", &address];
+        command.extend(arguments);
+        let environment = [
+            ("KUBECONFIG", text(&kubeconfig)),
+            ("HOME", text(home.path())),
+            ("AWS_ACCESS_KEY_ID", "testbed"),
+            ("AWS_SECRET_ACCESS_KEY", "testbed-secret"),
+            ("AWS_REGION", "us-east-1"),
+            ("AWS_EC2_METADATA_DISABLED", "true"),
+        ];
+        let process = Supervised::start(&command, &environment, &home.path().join("operator.log"));
+        Self { process, port, _home: home }
+    }
+
+    /// Waits until it says that it is ready.
+    pub(crate) fn until_ready(&self) {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let answer = self.get("/readyz");
+            if matches!(answer, Some((200, _))) {
+                return;
+            }
+            assert!(
+                self.process.is_running() && Instant::now() < end,
+                "the operator is not ready: {answer:?}; its log:\n{}",
+                self.log()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Status and body of a page it serves; nothing when nobody answers.
+    pub(crate) fn get(&self, path: &str) -> Option<(u16, String)> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        let code = head.split(' ').nth(1)?.parse().ok()?;
+        Some((code, format!("{head}\n\n{body}")))
+    }
+
+    /// The value of a metric, of all its labels together. `name` is as it stands in the text.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let (_, page) = self.get("/metrics").expect("metrics are served");
+        let value = |line: &str| {
+            let rest = line.strip_prefix(name).filter(|rest| rest.starts_with(['{', ' ']))?;
+            rest.rsplit(' ').next()?.parse::<f64>().ok()
+        };
+        page.lines().filter_map(value).sum()
+    }
+
+    /// `kill -9`, at once.
+    pub(crate) fn kill(&self) {
+        self.signal(Signal::KILL);
+        self.process.kill();
+    }
+
+    /// Asks it to end, as Kubernetes does.
+    pub(crate) fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Its exit code, if it ends until `limit`.
+    pub(crate) fn wait(&self, limit: Duration) -> Option<i32> {
+        self.process.wait(limit)
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.process.pid()).ok().and_then(Pid::from_raw).expect("a process id");
+        // One that ended already is what the caller wanted.
+        let _ = kill_process(pid, signal);
+    }
+
+    /// The end of its log.
+    pub(crate) fn log(&self) -> String {
+        self.process.log()
+    }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("test folders are UTF-8")
+}

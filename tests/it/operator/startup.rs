@@ -1,0 +1,151 @@
+//! The process: what it waits for, how it ends, what it tells about itself.
+
+use std::time::{Duration, Instant};
+
+use super::bench::{Bench, say};
+use super::process::Operator;
+use crate::support::cluster::{Cluster, LEDGER, PACKAGE, PATIENCE, TAG};
+use crate::support::eventually;
+
+/// How long a stop may take.
+const STOP: Duration = Duration::from_secs(20);
+
+#[tokio::test]
+async fn it_waits_for_its_kinds_and_says_so() {
+    let Some(cluster) = Cluster::start() else { return };
+    let operator = Operator::start(&cluster, &["--cluster-name", "testbed"]);
+    eventually("it is alive and lists what it waits for", PATIENCE, async || {
+        matches!(operator.get("/healthz"), Some((200, _)))
+            && matches!(operator.get("/readyz"), Some((503, text)) if text.contains(&LEDGER.resource_name()))
+    })
+    .await;
+    cluster.install_crds();
+    operator.until_ready();
+    let bench = Bench::on(&cluster, None).await;
+    bench.versions(1).await;
+    bench.apply_tag("live", "version: 1");
+    bench.until_applied("live", 1).await;
+    assert_eq!(bench.owner_of("live").await, Some(format!("k8s:testbed/{}/live", bench.namespace)));
+
+    // An operator that does nothing ends at once.
+    let start = Instant::now();
+    operator.terminate();
+    assert_eq!(operator.wait(STOP), Some(0), "{}", operator.log());
+    say(&format!("an idle operator ended {:?} after SIGTERM", start.elapsed()));
+
+    // The resolver alone shows what is there, and writes no tag.
+    let resolver = Operator::start(&cluster, &["--controllers", "resolver,ledger"]);
+    resolver.until_ready();
+    bench.add().await;
+    bench.apply_package("mirror", "");
+    bench.apply_tag("live", "version: 2");
+    let place = (PACKAGE, bench.namespace.as_str(), "mirror");
+    let shows = |object: &serde_json::Value| object["status"]["latest"]["version"] == 2;
+    bench.api.until(place, "version 2", PATIENCE, shows).await;
+    assert_eq!(bench.points_at("live").await, Some(1));
+
+    // Missing its lease, a second one waits; it takes over when the first one ends.
+    let second = Operator::start(&cluster, &["--cluster-name", "testbed", "--identity", "second"]);
+    second.until_ready();
+    resolver.terminate();
+    assert_eq!(resolver.wait(STOP), Some(0), "{}", resolver.log());
+    bench.until_applied("live", 2).await;
+    second.terminate();
+    assert_eq!(second.wait(STOP), Some(0), "{}", second.log());
+}
+
+#[tokio::test]
+async fn it_stops_in_order_with_fifty_promotions_under_way() {
+    let Some(cluster) = Cluster::start() else { return };
+    cluster.install_crds();
+    let operator = Operator::start(&cluster, &["--cluster-name", "testbed"]);
+    operator.until_ready();
+    let bench = Bench::on(&cluster, None).await;
+    bench.versions(2).await;
+    let yaml = |version: i64| {
+        let tag = |number: i64| {
+            let name = format!("tag-{number}");
+            bench.tag_yaml(&bench.namespace, &name, &name, &format!("version: {version}"))
+        };
+        (0..50).map(tag).collect::<String>()
+    };
+    cluster.apply(&yaml(1));
+    for number in 0..50 {
+        bench.until_applied(&format!("tag-{number}"), 1).await;
+    }
+    // Stopped in the middle of the second wave.
+    let wave = yaml(2);
+    std::thread::scope(|scope| {
+        let applying = scope.spawn(|| cluster.apply(&wave));
+        let end = Instant::now() + PATIENCE;
+        let moved = operator.metric("sacker_tag_changes_total");
+        while operator.metric("sacker_tag_changes_total") < moved + 5.0 {
+            assert!(Instant::now() < end, "no promotion began");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let start = Instant::now();
+        operator.terminate();
+        assert_eq!(operator.wait(STOP), Some(0), "{}", operator.log());
+        say(&format!("an operator with 50 promotions under way ended {:?} after SIGTERM", start.elapsed()));
+        applying.join().expect("kubectl ends");
+    });
+    // What the status says is true, for each: no half-written one.
+    for object in bench.api.list(TAG, &bench.namespace).await {
+        let name = object["metadata"]["name"].as_str().expect("a name");
+        let shown = object["status"]["version"].as_i64();
+        let found = bench.points_at(name).await;
+        assert!(shown == found || (shown, found) == (Some(1), Some(2)), "{name}: {shown:?}, but {found:?}");
+        assert!(bench.history(name).await.len() <= 2);
+    }
+    let next = Operator::start(&cluster, &["--cluster-name", "testbed"]);
+    for number in 0..50 {
+        let name = format!("tag-{number}");
+        bench.until_applied(&name, 2).await;
+        assert_eq!((bench.points_at(&name).await, bench.history(&name).await.len()), (Some(2), 2));
+    }
+    next.terminate();
+    assert_eq!(next.wait(STOP), Some(0), "{}", next.log());
+}
+
+#[tokio::test]
+async fn metrics_are_open_metrics_without_names() {
+    let Some(bench) = Bench::new().await else { return };
+    bench.versions(1).await;
+    let record = bench.add().await;
+    bench.apply_tag("live", "version: 2");
+    bench.apply_package("mirror", "");
+    bench.until_applied("live", 2).await;
+    let operator = bench.operator.expect("the shared one");
+    let (code, page) = operator.get("/metrics").expect("it answers");
+    assert_eq!(code, 200);
+    let (head, body) = page.split_once("\n\n").expect("head and body");
+    assert!(
+        head.to_lowercase().contains("content-type: application/openmetrics-text; version=1.0.0"),
+        "{head}"
+    );
+    assert!(body.ends_with("# EOF\n"), "it ends as OpenMetrics does");
+    for line in body.lines().filter(|line| !line.starts_with('#')) {
+        assert!(line.starts_with("sacker_"), "{line}");
+        let (_, value) = line.rsplit_once(' ').expect("a value");
+        value.parse::<f64>().expect("a number");
+    }
+    for name in [
+        "sacker_reconcile_total",
+        "sacker_reconcile_seconds_bucket",
+        "sacker_tag_changes_total",
+        "sacker_objects",
+        "sacker_polls_total",
+        "sacker_leading",
+    ] {
+        assert!(body.contains(name), "{name} is missing:\n{body}");
+    }
+    assert!(operator.metric("sacker_tag_changes_total") >= 1.0);
+    let sha = record.sha256.to_string();
+    for secret in
+        [bench.package.as_str(), "frontend", &sha, &sha[..12], &bench.namespace, &bench.ledger_name, "live"]
+    {
+        assert!(!body.contains(secret), "'{secret}' stands in the metrics");
+    }
+    let (code, _) = operator.get("/nonsense").expect("it answers");
+    assert_eq!(code, 404);
+}
