@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 const DRAIN: Duration = Duration::from_secs(2);
 
 /// How long a connection lives, from its first byte to its last. A scraper that keeps its connection makes a new one.
-const LIFETIME: Duration = Duration::from_secs(60);
+const LIFETIME: Duration = Duration::from_mins(1);
 
 /// How many connections live at once; more wait to be accepted.
 const CONNECTIONS: usize = 64;
