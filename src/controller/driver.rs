@@ -12,9 +12,11 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _};
 use kube::core::ObjectMeta;
+use kube::core::object::HasStatus;
 use kube::runtime::controller::{Action, Config, Controller, Error};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt as _};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
@@ -29,7 +31,14 @@ use crate::api::conditions::Summary;
 
 /// A kind of object that a controller looks after.
 pub(super) trait Reconcile:
-    Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static
+    Resource<DynamicType = ()>
+    + HasStatus<Status: Serialize>
+    + Clone
+    + Debug
+    + DeserializeOwned
+    + Send
+    + Sync
+    + 'static
 {
     /// The controller.
     const NAME: Name;
@@ -89,6 +98,11 @@ async fn pass<K: Reconcile>(object: Arc<Guarded<K>>, context: Arc<Context>) -> R
                 .map(|()| Action::await_change())
         }
     };
+    let result = result.map(|action| match &object.0 {
+        // Corrected a moment ago, and wrong again: that waits, so that nobody writes in circles.
+        Ok(readable) if context.written.is_foreign(readable) => Action::requeue(status::CORRECTIONS),
+        _ => action,
+    });
     let time = context.clock.monotonic().saturating_sub(start);
     context.metrics.passed(K::NAME, time, result.as_ref().err().map(Failure::reason));
     if let (Ok(_), Some(uid)) = (&result, object.uid()) {
