@@ -169,16 +169,16 @@ mod tests {
         type DynamicType = ();
         type Scope = <SackerTag as Resource>::Scope;
 
-        fn kind(_: &()) -> Cow<'_, str> {
+        fn kind((): &()) -> Cow<'_, str> {
             SackerTag::kind(&())
         }
-        fn group(_: &()) -> Cow<'_, str> {
+        fn group((): &()) -> Cow<'_, str> {
             SackerTag::group(&())
         }
-        fn version(_: &()) -> Cow<'_, str> {
+        fn version((): &()) -> Cow<'_, str> {
             SackerTag::version(&())
         }
-        fn plural(_: &()) -> Cow<'_, str> {
+        fn plural((): &()) -> Cow<'_, str> {
             SackerTag::plural(&())
         }
         fn meta(&self) -> &ObjectMeta {
