@@ -4,7 +4,7 @@
 //! makes sure that no event is overwritten before it is in the history; the last that a 2015 client's blind overwrite of
 //! the pointer cannot lose a move that was acknowledged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
@@ -60,13 +60,22 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         let tags = names.into_iter().filter(|name| name != keys::LATEST).map(TagName::existing);
         let read = |tag: TagName| async move { self.one_tag(package, &tag).await };
         let states: Vec<_> = stream::iter(tags).map(read).buffered(READS).try_collect().await?;
-        let there = |state: &TagState| state.version.is_some() || state.event.is_none();
-        let states: Vec<TagState> = states.into_iter().flatten().filter(there).collect();
+        let states: Vec<TagState> = states.into_iter().flatten().filter(TagState::is_there).collect();
         if states.is_empty() {
             // An empty answer is only right for a package that exists.
             self.latest_version(package).await?;
         }
         Ok(states)
+    }
+
+    /// Removed tags leave a pointer without version, and all have a history, which also survives a 2015 client's
+    /// deletion of the pointer.
+    pub(super) async fn all_tags_ever(&self, package: &PackageName) -> Result<Vec<TagName>> {
+        let set = self.all_tags(package).await?;
+        let (_, had) = self.children_of(keys::histories(package)).await?;
+        let had = had.into_iter().filter(|name| name != keys::LATEST).map(TagName::existing);
+        let names: BTreeSet<TagName> = had.chain(set.into_iter().map(|state| state.tag)).collect();
+        Ok(names.into_iter().collect())
     }
 
     /// The numbers of the archived events, ascending.
@@ -131,6 +140,8 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         tag: &TagName,
         change: &TagChange,
     ) -> Result<TagOutcome> {
+        // What is stored under `latest` is a hint for readers of 2015, not a tag.
+        tag.check_stored()?;
         if let Change::Move { to, .. } = &change.change {
             package.check_new()?;
             tag.check_new()?;
