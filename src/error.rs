@@ -193,6 +193,15 @@ impl Error {
         self
     }
 
+    /// The error of a write that may have happened: `Unavailable`, since every other meaning says that it did not. Keeps
+    /// what was being done and to what; this error becomes its source.
+    #[must_use]
+    pub fn in_doubt(self, id: &str) -> Self {
+        let mut open = Self::new(Meaning::Unavailable, self.0.operation).with_unsettled(id);
+        open.0.key.clone_from(&self.0.key);
+        open.with_source(self)
+    }
+
     /// What it means.
     pub fn meaning(&self) -> &Meaning {
         &self.0.meaning
@@ -280,5 +289,23 @@ pub fn io_reason(error: &std::io::Error) -> String {
     match text.find(" (os error") {
         Some(end) => text[..end].to_lowercase(),
         None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    #[test]
+    fn a_write_in_doubt_is_never_denied() {
+        let denied = Meaning::Denied { action: "s3:PutObject".to_owned(), resource: "bucket 'b'".to_owned() };
+        let error = Error::new(denied, "write a record").with_key("s3://b/k").in_doubt("id-1");
+        assert_eq!(*error.meaning(), Meaning::Unavailable);
+        assert_eq!(error.unsettled(), Some("id-1"));
+        assert_eq!(error.to_string(), "the backend is unavailable (cannot write a record: s3://b/k)");
+        let source = error.source().expect("the first error is kept").to_string();
+        assert!(source.contains("access denied"), "{source}");
     }
 }

@@ -57,6 +57,10 @@ impl From<Exit> for std::process::ExitCode {
 
 impl From<&Error> for Exit {
     fn from(error: &Error) -> Self {
+        // Whatever else went wrong: the write may exist, and every other code denies that.
+        if error.unsettled().is_some() {
+            return Self::Unavailable;
+        }
         match error.meaning() {
             Meaning::NotFound(_) => Self::NotFound,
             Meaning::AlreadyExists { .. }
@@ -70,6 +74,25 @@ impl From<&Error> for Exit {
             Meaning::Local { .. } => Self::LocalIo,
             Meaning::Interrupted => Self::Interrupted,
             Meaning::Other => Self::Other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_open_outcome_is_always_unavailable() {
+        for meaning in [
+            Meaning::Denied { action: String::new(), resource: String::new() },
+            Meaning::Conflict { expected: String::new(), found: String::new() },
+            Meaning::Corrupt { why: String::new() },
+            Meaning::Interrupted,
+            Meaning::Other,
+        ] {
+            let error = Error::new(meaning, "write a record").with_unsettled("id");
+            assert_eq!(Exit::from(&error), Exit::Unavailable, "{error:?}");
         }
     }
 }
