@@ -140,7 +140,7 @@ fn typed<T: FromStr<Err = Error>>(
     };
     match text.parse() {
         Ok(value) => Ok(Some(Setting { value, origin })),
-        Err(error) => Err(Error::invalid(format!("{origin}: {error}"))),
+        Err(error) => Err(Error::invalid(format!("{origin}: {error}")).with_hint("see 'sacker help config'")),
     }
 }
 
@@ -252,10 +252,14 @@ fn parse_json(bytes: &[u8]) -> Result<FileKeys, String> {
     {
         return Err(at_line(line_of(bytes, start), "expected an object with the keys 'ledger' and 'store'"));
     }
+    if bytes.trim_ascii().is_empty() {
+        return Err("it is empty".to_owned());
+    }
     serde_json::from_slice(bytes).map_err(|error| {
         let text = error.to_string();
         let end = text.rfind(" at line ").unwrap_or(text.len());
-        at_line(error.line() as u64, &text[..end])
+        let why = if error.is_eof() { "the file ends too early" } else { &text[..end] };
+        at_line(error.line() as u64, why)
     })
 }
 

@@ -238,7 +238,12 @@ impl Error {
     pub fn or_broken_rule(self) -> Self {
         let broken = match self.meaning() {
             Meaning::NotFound(Missing::Package(package)) => package.check_new().err(),
-            Meaning::NotFound(Missing::Tag(_, tag)) => tag.check_new().err(),
+            Meaning::NotFound(Missing::Tag(_, tag)) => {
+                tag.check_new().err().map(|error| match tag.meant_version() {
+                    Some(version) => error.with_hint(format!("versions are plain numbers: {version}")),
+                    None => error,
+                })
+            }
             _ => None,
         };
         broken.unwrap_or(self)

@@ -129,6 +129,8 @@ pub(super) enum Command {
     Hold(commands::hold::Args),
     /// End the hold of a tag
     Release(commands::release::Args),
+    /// Take a tag from its owner, such as back from --take-over
+    Disown(commands::disown::Args),
     /// Create the tables, buckets or directories of the ledger and the store
     Init(commands::init::Args),
     /// Print the completion script of a shell
@@ -152,6 +154,7 @@ impl Command {
             Self::History(args) => (Some(&args.package), args.tag.as_ref()),
             Self::Hold(args) => (Some(&args.package), Some(&args.tag)),
             Self::Release(args) => (Some(&args.package), Some(&args.tag)),
+            Self::Disown(args) => (Some(&args.package), Some(&args.tag)),
         };
         Subject { package: package.cloned(), tag: tag.cloned() }
     }

@@ -28,7 +28,7 @@ pub(super) async fn look_up(error: &Error, session: &Session<'_>) -> Known {
 
 async fn known(missing: &Missing, session: &Session<'_>) -> Known {
     match missing {
-        Missing::Package(_) => Known { packages: packages(session).await, ..Known::default() },
+        Missing::Package(_) => packages(session).await,
         Missing::Version(package, _) | Missing::Removed(package, _) => {
             Known { versions: versions(session, package).await, ..Known::default() }
         }
@@ -37,8 +37,8 @@ async fn known(missing: &Missing, session: &Session<'_>) -> Known {
     }
 }
 
-async fn packages(session: &Session<'_>) -> Option<Vec<String>> {
-    let ledger = session.ledger().await.ok()?;
+async fn packages(session: &Session<'_>) -> Known {
+    let Ok(ledger) = session.ledger().await else { return Known::default() };
     let mut names: Vec<String> = Vec::new();
     let mut packages = ledger.packages().take(PACKAGES);
     while let Some(package) = packages.next().await {
@@ -46,11 +46,17 @@ async fn packages(session: &Session<'_>) -> Option<Vec<String>> {
             Ok(package) => names.push(package.as_str().to_owned()),
             // A built-in default that nobody added to yet does not even have a directory.
             Err(error) if error.is_not_found() && session.local_default().is_some() => break,
-            Err(_) => return None,
+            Err(error) => match error.meaning() {
+                // A file ledger whose directory is gone looks like one that does not have the package.
+                Meaning::NotFound(Missing::Backend(what)) => {
+                    return Known { missing_backend: Some(what.clone()), ..Known::default() };
+                }
+                _ => return Known::default(),
+            },
         }
     }
     names.sort_unstable();
-    Some(names)
+    Known { packages: Some(names), ..Known::default() }
 }
 
 async fn versions(session: &Session<'_>, package: &PackageName) -> Option<Vec<crate::model::Version>> {

@@ -30,9 +30,17 @@ pub(super) fn tag(text: &str) -> Result<TagName> {
     if text.is_empty() { TagName::new(text) } else { Ok(TagName::existing(text)) }
 }
 
+/// A tag to be changed, or whose history is asked for: `latest` is none.
+pub(super) fn stored_tag(text: &str) -> Result<TagName> {
+    let tag = tag(text)?;
+    tag.check_stored()?;
+    Ok(tag)
+}
+
 /// The version of `--if-version`.
 pub(super) fn if_version(text: Option<&String>) -> Result<Option<Version>> {
-    text.map(|text| text.parse()).transpose()
+    text.map(|text| text.parse().map_err(|error| Error::invalid(format!("--if-version: {error}"))))
+        .transpose()
 }
 
 /// The pairs of `--meta K=V`.
@@ -71,19 +79,27 @@ impl Source {
     ///
     /// # Errors
     /// `Invalid` for what is no regular file, or has no usable name; `Local` for what cannot be read.
-    pub(super) fn of_file(argument: &Path, name: Option<&str>) -> Result<Self> {
+    pub(super) fn of_file(package: &str, argument: &Path, name: Option<&str>) -> Result<Self> {
         // Open before looking: what is refused here must not be refused after a long upload of something else.
         let metadata = argument.metadata().map_err(|error| Error::local("read", argument, error))?;
+        let typed = super::message::typed;
+        let package = typed(package);
         if metadata.is_dir() {
+            let own = argument.file_name().map_or("NAME".into(), std::ffi::OsStr::to_string_lossy);
             let hint = format!(
-                "make one file of it: tar -C {0} -cf - . | sacker add PACKAGE - --name NAME.tar",
-                super::message::typed(&argument.to_string_lossy())
+                "make one file of it: tar -C {} -cf - . | sacker add {package} - --name {}",
+                typed(&argument.to_string_lossy()),
+                typed(name.unwrap_or(&format!("{own}.tar")))
             );
             return Err(Error::invalid(format!("'{}' is a directory", argument.display())).with_hint(hint));
         }
         if !metadata.is_file() {
-            return Err(Error::invalid(format!("'{}' is not a regular file", argument.display()))
-                .with_hint("pipe it in: sacker add PACKAGE - --name NAME"));
+            return Err(Error::invalid(format!("'{}' is not a regular file", argument.display())).with_hint(
+                format!(
+                    "pipe it in: sacker add {package} - --name NAME < {}",
+                    typed(&argument.to_string_lossy())
+                ),
+            ));
         }
         File::open(argument).map_err(|error| Error::local("read", argument, error))?;
         let basename = match name {
@@ -106,7 +122,9 @@ impl Source {
         };
         let basename = name.ok_or_else(missing)?.to_owned();
         check_basename(&basename)?;
-        let broken = |error| Error::local("create a file in", &std::env::temp_dir(), error);
+        let elsewhere = "set TMPDIR to a directory with room for all of standard input";
+        let broken =
+            |error| Error::local("create a file in", &std::env::temp_dir(), error).with_hint(elsewhere);
         let (mut copy, spool) = tempfile::NamedTempFile::new().map_err(broken)?.into_parts();
         let path = spool.to_path_buf();
         // The thread has the open file only: the name is removed with this future, whatever the thread does.
@@ -115,7 +133,7 @@ impl Source {
             digest(io::stdin().lock(), &progress, &mut write)
         })
         .await?
-        .map_err(|error| Error::local("copy standard input to", &path, error))?;
+        .map_err(|error| Error::local("copy standard input to", &path, error).with_hint(elsewhere))?;
         Ok(Self { path, basename, mode: PIPED_MODE, size, sha256: Some(sha256), _spool: Some(spool) })
     }
 
@@ -203,7 +221,7 @@ mod tests {
         let (file, link) = (directory.path().join("app-1.2.jar"), directory.path().join("app.jar"));
         std::fs::write(&file, "bytes").expect("a file");
         std::os::unix::fs::symlink(&file, &link).expect("a link");
-        let source = Source::of_file(&link, None).expect("a source");
+        let source = Source::of_file("web", &link, None).expect("a source");
         assert_eq!((source.basename.as_str(), source.size), ("app.jar", 5));
         assert_eq!(source.mode & 0o170_000, 0o100_000, "the mode says: a regular file");
     }
@@ -211,10 +229,10 @@ mod tests {
     #[test]
     fn what_is_no_regular_file_is_refused_with_a_way_out() {
         let directory = tempfile::tempdir().expect("a directory");
-        let error = Source::of_file(directory.path(), None).expect_err("a refusal");
+        let error = Source::of_file("web", directory.path(), None).expect_err("a refusal");
         assert!(error.to_string().ends_with("is a directory"), "{error}");
         assert!(error.hint().expect("a hint").contains("tar"));
-        let error = Source::of_file(Path::new("/dev/null"), None).expect_err("a refusal");
+        let error = Source::of_file("web", Path::new("/dev/null"), None).expect_err("a refusal");
         assert!(error.to_string().ends_with("is not a regular file"), "{error}");
     }
 

@@ -24,7 +24,12 @@ pub(super) struct Context {
     pub(super) subject: Subject,
     pub(super) ledger: Option<String>,
     pub(super) store: Option<String>,
+    /// The longest that one operation of a backend may take.
     pub(super) deadline: Duration,
+    /// Since the command began.
+    pub(super) elapsed: Duration,
+    /// The command line that creates what these settings name.
+    pub(super) init: String,
     /// Whether to tell what lies under the error.
     pub(super) verbose: bool,
 }
@@ -36,6 +41,8 @@ pub(super) struct Known {
     pub(super) tags: Option<Vec<String>>,
     /// Newest first.
     pub(super) versions: Option<Vec<Version>>,
+    /// The table, bucket or directory that is not there.
+    pub(super) missing_backend: Option<String>,
 }
 
 /// A failure in words.
@@ -70,23 +77,23 @@ fn listed(words: &[String], limit: usize) -> String {
 pub(super) fn report(error: &Error, context: &Context, known: &Known) -> Report {
     let mut report = Report { error: error.to_string(), ..Report::default() };
     match error.meaning() {
-        Meaning::NotFound(missing) => not_found(&mut report, missing, error, context, known),
+        Meaning::NotFound(missing) => not_found(&mut report, missing, context, known),
         Meaning::Conflict { expected, found } => conflict(&mut report, expected, found, context),
         Meaning::Held(hold) => {
             report.error = format!("{} is held by {hold}", tag_of(context));
             report.hints.push(format!("end the hold with: sacker release {}", arguments(context)));
         }
         Meaning::Owned { owner } => owned(&mut report, owner, context),
+        Meaning::Denied { .. } if error.key().is_some_and(|key| key.starts_with('/')) => {
+            report.hints.push("check who owns the directory, and that it is not mounted read-only".into());
+        }
         Meaning::Denied { .. } if error.hint().is_none() => {
             report.hints.push("check which credentials are in use and what they may do".into());
         }
-        Meaning::Throttled | Meaning::Unavailable => {
-            let seconds = context.deadline.as_secs_f64();
-            let _ = write!(report.error, ", given up after {seconds} s");
-            if error.hint().is_none() {
-                report.hints.push("try again, or wait longer with --timeout 2m".into());
-            }
+        Meaning::Denied { .. } if error.hint().is_some_and(|hint| hint.starts_with("no AWS credentials")) => {
+            report.hints.push("set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY".into());
         }
+        Meaning::Throttled | Meaning::Unavailable => unavailable(&mut report, error, context),
         Meaning::Other => report.hints.push("run it again with --verbose to see what lies under it".into()),
         Meaning::AlreadyExists { .. }
         | Meaning::Denied { .. }
@@ -95,8 +102,9 @@ pub(super) fn report(error: &Error, context: &Context, known: &Known) -> Report 
         | Meaning::Local { .. }
         | Meaning::Interrupted => {}
     }
-    // The backend's own hint knows most, so it comes first.
-    if let Some(hint) = error.hint() {
+    // The backend's own hint knows most, so it comes first. Only how to create what is missing is known better here.
+    let creates = matches!(error.meaning(), Meaning::NotFound(Missing::Backend(_)));
+    if let Some(hint) = error.hint().filter(|_| !creates) {
         report.hints.insert(0, hint.to_owned());
     }
     if let Some(id) = error.unsettled() {
@@ -106,6 +114,21 @@ pub(super) fn report(error: &Error, context: &Context, known: &Known) -> Report 
         report.causes = causes(error);
     }
     report
+}
+
+/// The deadline is per operation and attempts may end before it, so the only time that is true is the command's own.
+fn unavailable(report: &mut Report, error: &Error, context: &Context) {
+    let seconds = context.elapsed.as_secs_f64();
+    let _ = write!(report.error, ", given up {seconds:.1} s after the start");
+    if error.hint().is_none() {
+        let longer = "try again, or wait longer with --timeout 2m";
+        let hint = if context.elapsed < context.deadline {
+            "try again; -v shows what lies under it"
+        } else {
+            longer
+        };
+        report.hints.push(hint.into());
+    }
 }
 
 fn package_of(context: &Context) -> String {
@@ -126,8 +149,12 @@ fn arguments(context: &Context) -> String {
     format!("{} {}", typed(package), typed(tag))
 }
 
-fn not_found(report: &mut Report, missing: &Missing, error: &Error, context: &Context, known: &Known) {
+fn not_found(report: &mut Report, missing: &Missing, context: &Context, known: &Known) {
     match missing {
+        Missing::Package(_) if known.missing_backend.is_some() => {
+            let what = known.missing_backend.as_deref().unwrap_or_default();
+            missing_backend(report, what, context);
+        }
         Missing::Package(package) => {
             if let Some(ledger) = &context.ledger {
                 let _ = write!(report.error, " in {ledger}");
@@ -188,13 +215,13 @@ fn not_found(report: &mut Report, missing: &Missing, error: &Error, context: &Co
                     .into(),
             );
         }
-        Missing::Backend(_) => {
-            report.error = error.meaning().to_string();
-            if error.hint().is_none() {
-                report.hints.push("create it with: sacker init".into());
-            }
-        }
+        Missing::Backend(what) => missing_backend(report, what, context),
     }
+}
+
+fn missing_backend(report: &mut Report, what: &str, context: &Context) {
+    report.error = Missing::Backend(what.to_owned()).to_string();
+    report.hints.push(format!("if that is its right name, create it with: {}", context.init));
 }
 
 fn conflict(report: &mut Report, expected: &str, found: &str, context: &Context) {

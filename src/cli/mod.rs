@@ -7,6 +7,7 @@
 mod actor;
 mod arguments;
 mod commands;
+mod confirm;
 mod explain;
 mod failure;
 mod input;
@@ -16,6 +17,7 @@ mod output;
 mod progress;
 mod session;
 mod suggest;
+mod usage;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -35,6 +37,9 @@ use crate::telemetry;
 /// How long blocking work (a file being hashed or copied) gets to notice an interrupt and clean up.
 const WIND_DOWN: Duration = Duration::from_secs(1);
 
+/// How long an interrupted upload gets to be given up.
+const SETTLE: Duration = Duration::from_secs(4);
+
 /// The whole program: `sacker` with the arguments and environment of this process.
 pub fn main() -> ExitCode {
     run(std::env::args_os(), &Environment::of_process()).into()
@@ -42,11 +47,15 @@ pub fn main() -> ExitCode {
 
 /// Runs one command line; the first argument is the program's name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: &Environment) -> Exit {
-    let arguments = match Arguments::try_parse_from(arguments) {
+    let words: Vec<OsString> = arguments.into_iter().collect();
+    let arguments = match Arguments::try_parse_from(&words) {
         Ok(arguments) => arguments,
         Err(error) => {
             // A closed pipe behind `--help` is no failure.
             let _closed = error.print();
+            if let Some(hint) = usage::hint(&error, &words) {
+                output::print_hint(&hint);
+            }
             return if error.use_stderr() { Exit::Usage } else { Exit::Ok };
         }
     };
@@ -108,6 +117,14 @@ fn run_with_session(arguments: &Arguments, environment: &Environment, printer: &
             }
         };
         output::print_report(&message::report(&error, &context, &known));
+        if *error.meaning() == Meaning::Interrupted {
+            // Parts of a blob that a store would keep, and bill, for ever. A second signal ends that too.
+            tokio::select! {
+                biased;
+                () = session::interrupted() => {}
+                _ = tokio::time::timeout(SETTLE, session.settle()) => {}
+            }
+        }
         Err(Failure::Reported(Exit::from(&error)))
     });
     runtime.shutdown_timeout(WIND_DOWN);

@@ -267,9 +267,12 @@ pub(super) fn print_report(report: &Report) {
     for cause in &report.causes {
         stderr_line(&format!("  caused by: {}", shown_in_full(cause)));
     }
-    for hint in &report.hints {
-        stderr_line(&format!("{HINT}hint:{HINT:#} {}", shown_in_full(hint)));
-    }
+    report.hints.iter().for_each(|hint| print_hint(hint));
+}
+
+/// Says what to do.
+pub(super) fn print_hint(hint: &str) {
+    stderr_line(&format!("{HINT}hint:{HINT:#} {}", shown_in_full(hint)));
 }
 
 /// Says that something is wrong which did not stop the command.

@@ -2,14 +2,16 @@
 //!
 //! Opening loads AWS settings, so a command that needs only one of the two opens only that one.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::OnceCell;
 
 use super::actor;
 use super::arguments::Global;
-use super::message::{Context, Subject};
+use super::message::{Context, Subject, typed};
 use super::output::Printer;
 use crate::config::{Configuration, Flags, Origin};
 use crate::connect::Connect;
@@ -27,6 +29,7 @@ pub(super) struct Session<'a> {
     pub(super) printer: &'a Printer,
     /// Who acts, for the history.
     pub(super) actor: String,
+    started: Duration,
     ledger: OnceCell<Arc<dyn Ledger>>,
     store: OnceCell<Arc<dyn Store>>,
 }
@@ -36,12 +39,14 @@ impl<'a> Session<'a> {
     pub(super) fn new(global: &Global, environment: &Environment, printer: &'a Printer) -> Result<Self> {
         let flags = Flags { ledger: global.ledger.as_deref(), store: global.store.as_deref() };
         let configuration = Configuration::resolve(flags, environment)?;
+        let connect = Connect {
+            deadline: global.timeout.unwrap_or(Connect::DEFAULT_DEADLINE),
+            environment: environment.clone(),
+            ..Connect::default()
+        };
         Ok(Self {
-            connect: Connect {
-                deadline: global.timeout.unwrap_or(Connect::DEFAULT_DEADLINE),
-                environment: environment.clone(),
-                ..Connect::default()
-            },
+            started: connect.clock.monotonic(),
+            connect,
             configuration,
             printer,
             actor: actor::actor(environment, &actor::host()),
@@ -75,6 +80,13 @@ impl<'a> Session<'a> {
         let setting = self.configuration.store()?;
         let open = || store::open(&setting.value, &self.connect);
         self.store.get_or_try_init(open).await
+    }
+
+    /// Waits until what an interrupted command left behind is cleaned up.
+    pub(super) async fn settle(&self) {
+        if let Some(store) = self.store.get() {
+            store.settle().await;
+        }
     }
 
     /// Creates the built-in default ledger and store, if it is them that are used: they need no `init`, since nothing
@@ -122,6 +134,21 @@ impl<'a> Session<'a> {
         format!("cli:{}", self.actor)
     }
 
+    /// `sacker init` for these settings: flags have to be typed again, the rest is found again.
+    fn init(&self) -> String {
+        let mut command = "sacker".to_owned();
+        let ledger =
+            self.configuration.ledger().ok().map(|ledger| (&ledger.origin, ledger.value.to_string()));
+        let store = self.configuration.store().ok().map(|store| (&store.origin, store.value.to_string()));
+        for (origin, uri) in [ledger, store].into_iter().flatten() {
+            if let Origin::Flag(flag) = origin {
+                // Writing to a String cannot fail.
+                let _ = write!(command, " {flag} {}", typed(&uri));
+            }
+        }
+        command + " init"
+    }
+
     /// What messages say about the surroundings.
     pub(super) fn context(&self, subject: Subject) -> Context {
         Context {
@@ -129,6 +156,8 @@ impl<'a> Session<'a> {
             ledger: self.configuration.ledger().ok().map(|ledger| ledger.value.to_string()),
             store: self.configuration.store().ok().map(|store| store.value.to_string()),
             deadline: self.connect.deadline,
+            elapsed: self.connect.clock.monotonic().saturating_sub(self.started),
+            init: self.init(),
             verbose: false,
         }
     }

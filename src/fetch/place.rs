@@ -76,8 +76,10 @@ impl Place {
             _ => "a device",
         };
         let why = format!("cannot write '{}': {kind} is there", self.path().display());
-        Err(Error::new(Meaning::Local { why }, "write the file")
-            .with_hint("remove it, or choose another destination"))
+        Err(Error::new(Meaning::Local { why }, "write the file").with_hint(match kind {
+            "a device" => "choose another destination; '-' is standard output for 'sacker download'",
+            _ => "remove it, or choose another destination",
+        }))
     }
 
     /// Opens the file that is there, if it could be the one that is asked for: readable, of this size (where it is

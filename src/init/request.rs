@@ -33,6 +33,7 @@ impl What {
     /// # Errors
     /// `Invalid`, naming the rule.
     pub(super) fn parse(text: &str) -> Result<Self> {
+        check_replaced(text)?;
         // From the right: a package name may contain '@'.
         let Some((package, spec)) = text.rsplit_once('@') else {
             let rule = format!("'{}' names no version", text.escape_debug());
@@ -68,6 +69,19 @@ impl Request {
 pub(super) fn no_destination(what: &dyn std::fmt::Display) -> Error {
     Error::invalid(format!("no destination is given for '{what}'"))
         .with_hint("give --to <directory or file>, or set SACKER_TO")
+}
+
+/// Kubernetes leaves `$(NAME)` as it is where a container has no such variable.
+///
+/// # Errors
+/// `Invalid`, naming the variable.
+pub(super) fn check_replaced(text: &str) -> Result<()> {
+    let Some((name, _)) = text.strip_prefix("$(").and_then(|rest| rest.split_once(')')) else {
+        return Ok(());
+    };
+    let rule = format!("'{}' was not replaced by a value", text.escape_debug());
+    let hint = format!("the container needs a variable '{}' in its 'env'", name.escape_debug());
+    Err(Error::invalid(rule).with_hint(hint))
 }
 
 /// Cuts `SPEC=DEST` at the first `=` that can end a spec. Package names, too, may contain `=`, and paths both signs.
@@ -113,6 +127,8 @@ mod tests {
             ("@live", "must not be empty"),
             ("frontend@", "the spec is empty"),
             ("frontend@1+sha256:abc", "64 hex digits"),
+            ("$(SPEC)", "'$(SPEC)' was not replaced by a value"),
+            ("$(SPEC)=/a", "'$(SPEC)=/a' was not replaced by a value"),
             ("frontend@live", "no destination is given for 'frontend@live'"),
         ] {
             let error = Request::parse(text, None).expect_err(text).to_string();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::arguments::Arguments;
-use super::request::{Request, What, no_destination};
+use super::request::{Request, What, check_replaced, no_destination};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::fetch::Patience;
@@ -121,7 +121,10 @@ fn pinned(pin: Option<&str>, file: Option<&Path>, to: Option<&Path>) -> Result<O
             return Err(Error::invalid("a pinned spec and a file with one are given; give only one of them"));
         }
         // Kubernetes may hand over the line with its end.
-        (Some(pin), None) => What::Pinned(pin.trim().parse()?),
+        (Some(pin), None) => {
+            check_replaced(pin.trim())?;
+            What::Pinned(pin.trim().parse()?)
+        }
         (None, Some(file)) => What::PinFile(file.to_owned()),
     };
     match (to, &what) {
@@ -248,7 +251,7 @@ mod tests {
             (spec(), &[STORE, LEDGER, to, ("SACKER_MODE", "0777")], "mode '0777' is not allowed"),
             (spec(), &[STORE, LEDGER, to, ("SACKER_MODE", "rwx")], "mode 'rwx' is not allowed"),
             (spec(), &[STORE, LEDGER, to, ("SACKER_INSTANCE_METADATA", "yes")], "'true' or 'false'"),
-            (specs(&[]), &[STORE, to, ("SACKER_PIN", "$(UNSET)")], "'$(UNSET)' is not a pinned spec"),
+            (specs(&[]), &[STORE, to, ("SACKER_PIN", "$(UNSET)")], "'$(UNSET)' was not replaced by a value"),
             (specs(&[]), &[STORE, to, ("SACKER_PIN", "x"), ("SACKER_PIN_FILE", "y")], "give only one"),
             (
                 specs(&[]),

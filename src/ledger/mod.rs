@@ -109,6 +109,10 @@ pub trait Ledger: Send + Sync + Debug {
     /// All tags of a package by name, removed ones left out. `NotFound(Package)` when it has no version either.
     async fn tags(&self, package: &PackageName) -> Result<Vec<TagState>>;
 
+    /// The names of all tags that have a history or are set, by name: also of removed ones, which [`Ledger::tags`] leaves
+    /// out. `NotFound(Package)` when there are none and it has no version either.
+    async fn tags_ever(&self, package: &PackageName) -> Result<Vec<TagName>>;
+
     /// One tag: nothing if it was never set; without a version if it was removed.
     async fn tag(&self, package: &PackageName, tag: &TagName) -> Result<Option<TagState>>;
 

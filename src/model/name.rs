@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::Version;
 use crate::error::{Error, Result};
 
 /// Components that would collide with the object layout (`docs/formats.md`).
@@ -186,6 +187,24 @@ impl TagName {
     /// The tag as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Checks that a tag of this name can be stored at all, under today's rules or those of 2015.
+    ///
+    /// # Errors
+    /// `Invalid` for `latest`, which always is the newest version.
+    pub fn check_stored(&self) -> Result<()> {
+        if self.0 == LATEST {
+            return Err(Error::invalid("'latest' is not a stored tag: it always is the newest version"));
+        }
+        Ok(())
+    }
+
+    /// The version that somebody meant who wrote this as a tag, such as `v42` or `042`.
+    pub(crate) fn meant_version(&self) -> Option<Version> {
+        let digits = self.0.strip_prefix(['v', 'V', '+']).unwrap_or(&self.0);
+        let plain = digits.trim_start_matches('0');
+        reads_as_number(&self.0).then(|| plain.parse().ok()).flatten()
     }
 }
 

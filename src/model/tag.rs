@@ -22,6 +22,11 @@ pub struct TagState {
 }
 
 impl TagState {
+    /// Whether it is set, be it to nothing: without an event a 2015 client wrote it, and what it wrote is there.
+    pub fn is_there(&self) -> bool {
+        self.version.is_some() || self.event.is_none()
+    }
+
     /// The number of the last event, 0 for a tag that only 2015 clients wrote.
     pub fn seq(&self) -> u64 {
         self.event.as_ref().map_or(0, |event| event.seq)

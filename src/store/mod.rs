@@ -91,6 +91,10 @@ pub trait Store: Send + Sync + Debug {
     /// What is known of a blob; nothing if it is absent.
     async fn head(&self, sha256: &Sha256) -> Result<Option<BlobInfo>>;
 
+    /// Waits until what a dropped `put` left behind is cleaned up. Whoever ends the process after an interrupt gives it the
+    /// chance, within limits.
+    async fn settle(&self) {}
+
     /// Reads a blob from byte `offset` to its end.
     async fn open(&self, sha256: &Sha256, offset: u64) -> Result<BlobReader>;
 }

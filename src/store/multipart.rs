@@ -7,6 +7,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
 use futures::stream::{FuturesUnordered, StreamExt as _};
+use tokio_util::task::TaskTracker;
 
 use super::s3::{S3Store, WRITE};
 use super::sending::Sent;
@@ -36,8 +37,10 @@ fn part_size(size: u64) -> u64 {
 /// Sends the file in parts.
 ///
 /// # Cancellation
-/// Dropping the future gives the parts up in the background, while the runtime lives. Where that does not happen the
-/// bucket's own rule for incomplete uploads has to; nothing is visible either way.
+/// Dropping the future gives the parts up in the background, while the runtime lives ([`Store::settle`] waits for it).
+/// Where that does not happen the bucket's own rule for incomplete uploads has to; nothing is visible either way.
+///
+/// [`Store::settle`]: super::Store::settle
 pub(super) async fn put(store: &S3Store, key: &str, source: Source, sent: &Arc<Sent>) -> Result<()> {
     let bucket = &store.bucket;
     let request = bucket.client.create_multipart_upload().bucket(&bucket.name).key(bucket.key(key));
@@ -53,6 +56,7 @@ pub(super) async fn put(store: &S3Store, key: &str, source: Source, sent: &Arc<S
         key: bucket.key(key),
         id: id.to_owned(),
         open: true,
+        giving_up: store.giving_up.clone(),
     };
     let size = source.size();
     let outcome = match send(store, key, &upload, source, sent).await {
@@ -175,6 +179,7 @@ struct Upload {
     key: String,
     id: String,
     open: bool,
+    giving_up: TaskTracker,
 }
 
 impl Upload {
@@ -203,15 +208,16 @@ impl Drop for Upload {
         if !self.open {
             return;
         }
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        if tokio::runtime::Handle::try_current().is_ok() {
             let upload = Self {
                 client: self.client.clone(),
                 bucket: std::mem::take(&mut self.bucket),
                 key: std::mem::take(&mut self.key),
                 id: std::mem::take(&mut self.id),
                 open: false,
+                giving_up: self.giving_up.clone(),
             };
-            runtime.spawn(upload.abort());
+            self.giving_up.spawn(upload.abort());
         }
     }
 }

@@ -14,6 +14,7 @@ use aws_smithy_types::checksum_config::ResponseChecksumValidation;
 use aws_smithy_types::timeout::TimeoutConfig;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _};
+use tokio_util::task::TaskTracker;
 
 use super::sending::Sent;
 use super::source::Source;
@@ -37,6 +38,8 @@ pub(super) struct S3Store {
     uri: StoreUri,
     pub(super) bucket: Bucket,
     connect: Connect,
+    /// Uploads that are being given up.
+    pub(super) giving_up: TaskTracker,
 }
 
 impl S3Store {
@@ -50,7 +53,12 @@ impl S3Store {
         let config = bucket.client.config().to_builder();
         let config = config.response_checksum_validation(ResponseChecksumValidation::WhenRequired);
         bucket.client = Client::from_conf(config.build());
-        Ok(Self { uri: StoreUri::S3(location.clone()), bucket, connect: connect.clone() })
+        Ok(Self {
+            uri: StoreUri::S3(location.clone()),
+            bucket,
+            connect: connect.clone(),
+            giving_up: TaskTracker::new(),
+        })
     }
 
     /// Settings for a request that moves `bytes` of a blob.
@@ -150,6 +158,12 @@ impl Body {
 impl Store for S3Store {
     fn uri(&self) -> &StoreUri {
         &self.uri
+    }
+
+    async fn settle(&self) {
+        self.giving_up.close();
+        self.giving_up.wait().await;
+        self.giving_up.reopen();
     }
 
     async fn init(&self) -> Result<Vec<String>> {

@@ -175,7 +175,7 @@ async fn wrong_usage_is_exit_2() {
         (&["frontend-server@1+sha256:12", "--to", "x"], "'12' is not a sha256"),
         (&["../etc@1", "--to", "./"], "package name '../etc' is not allowed"),
         (&["frontend-server@no tag", "--to", "./"], "tag 'no tag' is not allowed"),
-        (&["--pin", "$(SACKER_PIN)", "--to", "x"], "'$(SACKER_PIN)' is not a pinned spec"),
+        (&["--pin", "$(SACKER_PIN)", "--to", "x"], "the container needs a variable 'SACKER_PIN'"),
         (&["--what", "--to", "x"], "invalid option '--what'"),
         (&["frontend-server@1", "--to", "x", "--timeout", "soon"], "time-out 'soon' is not a time"),
         (&["frontend-server@1", "--to", ".."], "neither a directory nor a file name"),

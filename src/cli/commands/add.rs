@@ -1,12 +1,13 @@
 //! `sacker add`: a file becomes the newest version. The blob is durable in the store before the ledger hears of it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::cli::arguments::FormatArgs;
 use crate::cli::failure::Outcome;
 use crate::cli::input::{self, Source};
 use crate::cli::items::VersionItem;
+use crate::cli::message::typed;
 use crate::cli::progress::Progress;
 use crate::cli::session::Session;
 use crate::error::{Error, Meaning, Result};
@@ -64,7 +65,15 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
     }
 
     session.prepare_local_default().await?;
-    let outcome = upload(&source, sha256, session).await?;
+    let outcome = match upload(&source, sha256, session).await {
+        Err(error) if expected.is_some() && matches!(error.meaning(), Meaning::Corrupt { .. }) => {
+            // The store saw other bytes than asked for. Whether the file ever had the digest, one more pass tells.
+            hash(&mut source, session).await?;
+            check_digest(&source, expected)?;
+            return Err(error.into());
+        }
+        outcome => outcome?,
+    };
     if source.sha256.is_none() && outcome == PutOutcome::AlreadyThere {
         // Nothing was sent, so nobody has compared the file with its digest yet.
         sha256 = hash(&mut source, session).await?;
@@ -87,11 +96,21 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
 
 async fn open(args: &Args, session: &Session<'_>) -> Result<Source> {
     if args.file.as_os_str() != "-" {
-        return Source::of_file(&args.file, args.name.as_deref());
+        return Source::of_file(&args.package, &args.file, args.name.as_deref())
+            .map_err(|error| swapped(error, args));
     }
     let shown = args.name.as_deref().unwrap_or("-");
     let progress = Progress::new(session.printer, &session.connect.clock, "reading", shown, None);
     Source::of_stdin(args.name.as_deref(), move |bytes| progress.advance(bytes)).await
+}
+
+/// `sacker add FILE PACKAGE` is a common slip.
+fn swapped(error: Error, args: &Args) -> Error {
+    if !args.file.exists() && Path::new(&args.package).is_file() {
+        let (package, file) = (typed(&args.file.to_string_lossy()), typed(&args.package));
+        return error.with_hint(format!("the package comes first: sacker add {package} {file}"));
+    }
+    error
 }
 
 async fn hash(source: &mut Source, session: &Session<'_>) -> Result<Sha256> {
@@ -117,8 +136,11 @@ async fn upload(source: &Source, sha256: Sha256, session: &Session<'_>) -> Resul
 fn check_digest(source: &Source, expected: Option<Sha256>) -> Result<()> {
     match (expected, source.sha256) {
         (Some(expected), Some(found)) if expected != found => {
-            let why = format!("its sha256 is {found}, expected {expected}");
-            Err(Error::corrupt(source.path.display().to_string(), why))
+            let why = format!("the file has sha256 {found}, not {expected}");
+            let error = Error::new(Meaning::Corrupt { why }, "add the file");
+            Err(error
+                .with_key(source.basename.as_str())
+                .with_hint("nothing was added; is it the right file?"))
         }
         _ => Ok(()),
     }
@@ -137,12 +159,16 @@ async fn dry_run(
         Err(error) => return Err(error.into()),
     };
     let found = newest.map_or_else(|| "no version".to_owned(), |version| format!("version {version}"));
+    let now = match newest {
+        Some(version) => format!("whose newest version is {version}"),
+        None => "which is new".to_owned(),
+    };
     if let Some(expected) = if_latest.filter(|expected| newest != Some(*expected)) {
         let expected = format!("version {expected} as the newest");
         return Err(Error::new(Meaning::Conflict { expected, found }, "add a version").into());
     }
     session.printer.note(format_args!(
-        "would add '{}' ({} bytes, sha256 {sha256}) to package '{package}', which has {found} as its newest",
+        "would add '{}' ({} bytes, sha256 {sha256}) to package '{package}', {now}",
         source.basename, source.size
     ));
     Ok(())

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::input;
+use crate::cli::message::typed;
 use crate::cli::progress::Progress;
 use crate::cli::session::Session;
-use crate::error::{Error, Result};
+use crate::error::{Error, Meaning, Result};
 use crate::fetch::{self, Artifact, Target};
 use crate::model::Spec;
 
@@ -50,16 +51,31 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
         // Nothing of ours stands in the answer but the bytes; the exit code tells whether they were right.
         return match fetch::copy(store, &artifact, standard_output()?, &advance).await {
             Ok(_) => Ok(()),
-            Err(error) => Err(of_stream(error)),
+            Err(error) => Err(of_stream(with_advice(error, args, session))),
         };
     }
-    let fetched = fetch::fetch(store, &artifact, &target, &advance).await?;
+    let fetched = fetch::fetch(store, &artifact, &target, &advance)
+        .await
+        .map_err(|error| with_advice(error, args, session))?;
     drop(progress);
     let path = fetched.path.to_string_lossy();
     if fetched.already_there {
         session.printer.note(format_args!("'{path}' already is version {} of '{package}'", record.version));
     }
     session.printer.line(&path)
+}
+
+/// What to do about a blob that is not what was added: nobody repairs it by trying again.
+fn with_advice(error: Error, args: &Args, session: &Session<'_>) -> Error {
+    if error.hint().is_some() || !matches!(error.meaning(), Meaning::Corrupt { .. }) {
+        return error;
+    }
+    let store =
+        session.configuration.store().map_or_else(|_| "the store".into(), |store| store.value.to_string());
+    error.with_hint(format!(
+        "the blob in {store} is not what was added; another version may be whole: sacker versions {}",
+        typed(&args.package)
+    ))
 }
 
 /// Standard output as a file, which writes off the executor and without a buffer that would have to be flushed.

@@ -16,7 +16,7 @@ pub(in crate::cli) struct Args {
     /// The package
     #[arg(value_name = "PACKAGE")]
     pub(in crate::cli) package: String,
-    /// Only this tag, also one that was removed
+    /// Only this tag
     #[arg(value_name = "TAG")]
     pub(in crate::cli) tag: Option<String>,
     #[command(flatten)]
@@ -27,8 +27,8 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
     let package = input::package(&args.package)?;
     let ledger = session.ledger().await?;
     let tags = match &args.tag {
-        Some(tag) => vec![input::tag(tag)?],
-        None => ledger.tags(&package).await?.into_iter().map(|state| state.tag).collect(),
+        Some(tag) => vec![input::stored_tag(tag)?],
+        None => ledger.tags_ever(&package).await?,
     };
     let mut broken = None;
     let mut histories = Vec::new();
@@ -47,6 +47,11 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
     }
     let items: Vec<_> =
         in_order(histories).into_iter().map(|(tag, event)| EventItem::new(&package, &tag, event)).collect();
+    if items.is_empty() {
+        session.printer.note(format_args!(
+            "no tag of package '{package}' was ever moved by a client that keeps a history"
+        ));
+    }
     session.printer.list(args.output.format, &items)?;
     // What is there was shown; that it cannot be trusted is the news.
     broken.map_or(Ok(()), |error| Err(error.into()))

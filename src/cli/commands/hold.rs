@@ -28,13 +28,17 @@ pub(in crate::cli) struct Args {
 
 pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
     let package = input::package(&args.package)?;
-    let tag = input::tag(&args.tag)?;
+    let tag = input::stored_tag(&args.tag)?;
     if args.reason.trim().is_empty() {
         return Err(Error::invalid("a hold needs a reason: whoever is stopped by it will read it").into());
     }
+    let before = session.ledger().await?.tag(&package, &tag).await?;
     let change = session.tag_change(Change::Hold { reason: args.reason.clone() }, Some(&args.reason));
     let outcome = session.change_tag(&package, &tag, &change).await?;
     let at = outcome.state.version.map_or_else(String::new, |version| format!(" at version {version}"));
     session.printer.note(format_args!("tag '{tag}' of package '{package}' is held{at}"));
+    if let Some(hold) = before.as_ref().and_then(|state| state.hold()) {
+        session.printer.note(format_args!("this replaces the hold by {hold}"));
+    }
     session.printer.document_only(args.output.format, &TagItem::new(&package, &outcome.state))
 }

@@ -34,6 +34,7 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
     let ledger = session.ledger().await?;
     let mut packages = ledger.packages();
     let mut items = Vec::new();
+    let mut nothing = true;
     while let Some(package) = packages.next().await {
         let package = match package {
             Ok(package) if args.wants(&package) => package,
@@ -43,12 +44,18 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
             Err(error) => return Err(error.into()),
         };
         let item = PackageItem { package };
+        nothing = false;
         // A script gets each name when it is known, so that `sacker list | head -1` ends early.
         if plain {
             session.printer.item(format, &item)?;
         } else {
             items.push(item);
         }
+    }
+    match args.pattern.as_deref().filter(|_| nothing) {
+        Some(pattern) => session.printer.note(format_args!("no package fits '{pattern}'")),
+        None if nothing => session.printer.note(format_args!("the ledger has no packages yet")),
+        None => {}
     }
     items.sort_by(|left, right| left.package.cmp(&right.package));
     if plain { Ok(()) } else { session.printer.list(format, &items) }

@@ -27,7 +27,7 @@ pub(in crate::cli) struct Args {
 
 pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
     let package = input::package(&args.package)?;
-    let tag = input::tag(&args.tag)?;
+    let tag = input::stored_tag(&args.tag)?;
     let change = session.tag_change(Change::Release, args.reason.as_ref());
     let outcome = session.change_tag(&package, &tag, &change).await?;
     if outcome.event.is_some() {

@@ -4,6 +4,7 @@ use crate::cli::arguments::FormatArgs;
 use crate::cli::failure::Outcome;
 use crate::cli::input;
 use crate::cli::items::TagItem;
+use crate::cli::message::typed;
 use crate::cli::output::print_warning;
 use crate::cli::session::Session;
 use crate::error::{Error, Result};
@@ -66,15 +67,26 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
     }
     let outcome = ledger.change_tag(&package, &tag, &change).await?;
     tell(session, &package, &tag, to, &outcome);
+    if args.take_over {
+        session.printer.note(format_args!(
+            "it is yours now; to hand it back: sacker disown {} {}",
+            typed(package.as_str()),
+            typed(tag.as_str())
+        ));
+    }
     session.printer.document_only(args.output.format, &TagItem::new(&package, &outcome.state))
 }
 
 /// `sacker tag P live 23` is a common slip; the rule about number-like tags alone would not say so.
 fn swapped(error: Error, args: &Args) -> Error {
     if args.tag.parse::<Version>().is_ok() && args.version.parse::<Version>().is_err() {
-        let typed = crate::cli::message::typed;
         let (package, tag, version) = (typed(&args.package), typed(&args.version), typed(&args.tag));
         return error.with_hint(format!("the version comes first: sacker tag {package} {version} {tag}"));
+    }
+    if args.tag.eq_ignore_ascii_case("latest") {
+        let (package, version) = (typed(&args.package), typed(&args.version));
+        return error
+            .with_hint(format!("choose a tag of your own, such as: sacker tag {package} {version} live"));
     }
     error
 }
@@ -87,9 +99,7 @@ fn tell(session: &Session<'_>, package: &PackageName, tag: &TagName, to: Version
             printer.note(format_args!("tag '{tag}' of package '{package}' already points to version {to}"));
         }
         (Some(EventKind::Adopt), _) => {
-            printer.note(format_args!(
-                "tag '{tag}' of package '{package}' stays at version {to} and is yours now"
-            ));
+            printer.note(format_args!("tag '{tag}' of package '{package}' stays at version {to}"));
         }
         (Some(_), Some(from)) => {
             printer

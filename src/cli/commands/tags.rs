@@ -20,5 +20,8 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
     let package = input::package(&args.package)?;
     let tags = session.ledger().await?.tags(&package).await?;
     let items: Vec<_> = tags.iter().map(|state| TagItem::new(&package, state)).collect();
+    if items.is_empty() {
+        session.printer.note(format_args!("package '{package}' has no tags"));
+    }
     session.printer.list(args.output.format, &items)
 }

@@ -7,6 +7,8 @@ fn context(package: &str, tag: Option<&str>) -> Context {
         ledger: Some("s3://ledger".into()),
         store: Some("s3://store".into()),
         deadline: Duration::from_secs(30),
+        elapsed: Duration::from_millis(2849),
+        init: "sacker init".into(),
         verbose: false,
     }
 }
@@ -108,7 +110,7 @@ fn an_unknown_version_blob_or_backend() {
     let error = Error::not_found(Missing::Backend("bucket 'ledger'".into()));
     insta::assert_snapshot!(text(&error, &context, &known), @r"
     error: bucket 'ledger' does not exist
-    hint: create it with: sacker init
+    hint: if that is its right name, create it with: sacker init
     ");
 }
 
@@ -149,9 +151,54 @@ fn a_backend_that_refuses_or_stays_away() {
         .with_unsettled("0191-id")
         .with_hint("the endpoint is http://127.0.0.1:9000");
     insta::assert_snapshot!(text(&error, &context("frontend", Some("live")), &Known::default()), @r"
-    error: the backend is unavailable (cannot write the tag: frontend/tags/live), given up after 30 s
+    error: the backend is unavailable (cannot write the tag: frontend/tags/live), given up 2.8 s after the start
     hint: the endpoint is http://127.0.0.1:9000
     hint: the write may have happened all the same; it did if its id 0191-id is in: sacker history frontend live -o json
+    ");
+}
+
+#[test]
+fn waiting_longer_is_offered_only_where_time_ran_out() {
+    let error = Error::new(Meaning::Unavailable, "read the tag").with_key("frontend/tags/live");
+    let mut context = context("frontend", Some("live"));
+    insta::assert_snapshot!(text(&error, &context, &Known::default()), @r"
+    error: the backend is unavailable (cannot read the tag: frontend/tags/live), given up 2.8 s after the start
+    hint: try again; -v shows what lies under it
+    ");
+    context.elapsed = Duration::from_secs(31);
+    insta::assert_snapshot!(text(&error, &context, &Known::default()), @r"
+    error: the backend is unavailable (cannot read the tag: frontend/tags/live), given up 31.0 s after the start
+    hint: try again, or wait longer with --timeout 2m
+    ");
+}
+
+#[test]
+fn a_ledger_that_is_not_there_has_no_packages_to_offer() {
+    let known = Known { missing_backend: Some("directory '/mnt/ledger'".into()), ..Known::default() };
+    insta::assert_snapshot!(text(&no_package("frontend"), &context("frontend", None), &known), @r"
+    error: directory '/mnt/ledger' does not exist
+    hint: if that is its right name, create it with: sacker init
+    ");
+}
+
+#[test]
+fn what_a_local_directory_refuses_is_no_matter_of_credentials() {
+    let denied = Meaning::Denied { action: "create".into(), resource: "read-only file system".into() };
+    let error = Error::new(denied, "create").with_key("/mnt/ledger");
+    insta::assert_snapshot!(text(&error, &context("frontend", None), &Known::default()), @r"
+    error: access denied: create on read-only file system (cannot create: /mnt/ledger)
+    hint: check who owns the directory, and that it is not mounted read-only
+    ");
+}
+
+#[test]
+fn missing_credentials_are_named() {
+    let denied = Meaning::Denied { action: "s3:ListBucket".into(), resource: "s3://ledger/".into() };
+    let error = Error::new(denied, "list records").with_hint("no AWS credentials: nothing is set");
+    insta::assert_snapshot!(text(&error, &context("frontend", None), &Known::default()), @r"
+    error: access denied: s3:ListBucket on s3://ledger/ (cannot list records)
+    hint: no AWS credentials: nothing is set
+    hint: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY
     ");
 }
 

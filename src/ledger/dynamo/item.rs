@@ -95,6 +95,17 @@ pub(super) fn history_range(tag: &TagName, seq: u64) -> String {
     format!("{escaped}#{seq:012}")
 }
 
+/// The tag whose event has this range key.
+fn tag_of_range(range: &str) -> Option<TagName> {
+    let (escaped, _) = range.rsplit_once('#')?;
+    Some(TagName::existing(escaped.replace("%23", "#").replace("%25", "%")))
+}
+
+/// The tag of a row of the history; nothing for a row that is no such thing.
+pub(super) fn tag_of_history(item: &Item) -> Option<TagName> {
+    tag_of_range(item.get(attribute::TAG)?.as_s().ok()?)
+}
+
 /// The key of an event.
 pub(super) fn event_key(package: &PackageName, tag: &TagName, seq: u64) -> Item {
     HashMap::from([
@@ -103,9 +114,14 @@ pub(super) fn event_key(package: &PackageName, tag: &TagName, seq: u64) -> Item 
     ])
 }
 
+/// Whether events of any tag of the package fit under a key.
+pub(super) fn can_have_histories(package: &PackageName) -> bool {
+    history_partition(package).len() <= HASH_KEY_MAX
+}
+
 /// Whether events of this tag fit under a key. The longest names of 2015 leave no room.
 pub(super) fn can_have_history(package: &PackageName, tag: &TagName) -> bool {
-    history_partition(package).len() <= HASH_KEY_MAX && history_range(tag, 1).len() <= RANGE_KEY_MAX
+    can_have_histories(package) && history_range(tag, 1).len() <= RANGE_KEY_MAX
 }
 
 /// The first and last range key that an event of this tag can have.
@@ -568,6 +584,10 @@ mod tests {
             }
         }
         assert_eq!(history_range(&TagName::existing("live"), 7), "live#000000000007");
+        for name in ["live", "a#b", "a%23b", "%", "#", "a#000000000007"] {
+            let tag = TagName::existing(name);
+            assert_eq!(tag_of_range(&history_range(&tag, 7)), Some(tag), "{name}");
+        }
     }
 
     #[test]

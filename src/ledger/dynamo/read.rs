@@ -1,6 +1,6 @@
 //! Reads: versions, tags and histories, always consistent, over as many pages as there are.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
@@ -53,6 +53,15 @@ impl<'a> Rows<'a> {
             range: Some((attribute::TAG, text(first), text(last))),
             newest_first: false,
             page: None,
+        }
+    }
+
+    /// All events of all tags of a package.
+    fn histories(ledger: &'a DynamoLedger, package: &PackageName) -> Self {
+        Self {
+            operation: "read the history",
+            partition: item::history_partition(package),
+            ..Self::tags(ledger, package)
         }
     }
 
@@ -234,6 +243,20 @@ impl DynamoLedger {
             return Err(none());
         }
         Ok(tags)
+    }
+
+    /// Reads the rows of all events: there is no other list of the tags that were removed.
+    pub(super) async fn all_tags_ever(&self, package: &PackageName) -> Result<Vec<TagName>> {
+        let set = self.all_tags(package).await?;
+        let decode = |item: &Item| Ok(item::tag_of_history(item));
+        let had = if item::can_have_histories(package) {
+            self.all(&Rows::histories(self, package), decode).await?
+        } else {
+            Vec::new()
+        };
+        let names: BTreeSet<TagName> =
+            had.into_iter().flatten().chain(set.into_iter().map(|state| state.tag)).collect();
+        Ok(names.into_iter().collect())
     }
 
     /// A tag's row; nothing if the tag is not set.

@@ -83,6 +83,7 @@ impl DynamoLedger {
         tag: &TagName,
         change: &TagChange,
     ) -> Result<TagOutcome> {
+        tag.check_stored()?;
         let target = target(change);
         if target.is_some() || !item::can_be_package(package) {
             package.check_new()?;

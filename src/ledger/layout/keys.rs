@@ -34,6 +34,10 @@ pub(super) fn latest_hint(package: &PackageName) -> String {
     format!("{}/tags/{LATEST}", package.as_str())
 }
 
+pub(super) fn histories(package: &PackageName) -> String {
+    format!("{}/history/", package.as_str())
+}
+
 pub(super) fn history(package: &PackageName, tag: &TagName) -> String {
     format!("{}/history/{}/", package.as_str(), tag.as_str())
 }

@@ -154,6 +154,10 @@ impl<O: ConditionalObjects> Ledger for ObjectLedger<O> {
         self.all_tags(package).await
     }
 
+    async fn tags_ever(&self, package: &PackageName) -> Result<Vec<TagName>> {
+        self.all_tags_ever(package).await
+    }
+
     async fn tag(&self, package: &PackageName, tag: &TagName) -> Result<Option<TagState>> {
         self.one_tag(package, tag).await
     }

@@ -53,7 +53,7 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         .boxed()
     }
 
-    async fn children_of(&self, prefix: String) -> Result<(String, Vec<String>)> {
+    pub(super) async fn children_of(&self, prefix: String) -> Result<(String, Vec<String>)> {
         let mut names = Vec::new();
         let mut after: Option<String> = None;
         loop {

@@ -5,7 +5,7 @@
 //! the pointer cannot lose a move that was acknowledged. Where that client interferes, the create-only rows of the history
 //! decide which event has a number; what is not in the history was never acknowledged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
@@ -85,13 +85,22 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         let tags = names.into_iter().filter(|name| name != keys::LATEST).map(TagName::existing);
         let read = |tag: TagName| async move { self.one_tag(package, &tag).await };
         let states: Vec<_> = stream::iter(tags).map(read).buffered(READS).try_collect().await?;
-        let there = |state: &TagState| state.version.is_some() || state.event.is_none();
-        let states: Vec<TagState> = states.into_iter().flatten().filter(there).collect();
+        let states: Vec<TagState> = states.into_iter().flatten().filter(TagState::is_there).collect();
         if states.is_empty() {
             // An empty answer is only right for a package that exists.
             self.latest_version(package).await?;
         }
         Ok(states)
+    }
+
+    /// Removed tags leave a pointer without version, and all have a history, which also survives a 2015 client's
+    /// deletion of the pointer.
+    pub(super) async fn all_tags_ever(&self, package: &PackageName) -> Result<Vec<TagName>> {
+        let set = self.all_tags(package).await?;
+        let (_, had) = self.children_of(keys::histories(package)).await?;
+        let had = had.into_iter().filter(|name| name != keys::LATEST).map(TagName::existing);
+        let names: BTreeSet<TagName> = had.chain(set.into_iter().map(|state| state.tag)).collect();
+        Ok(names.into_iter().collect())
     }
 
     /// The numbers of the archived events, ascending.
@@ -215,6 +224,8 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         tag: &TagName,
         change: &TagChange,
     ) -> Result<TagOutcome> {
+        // What is stored under `latest` is a hint for readers of 2015, not a tag.
+        tag.check_stored()?;
         if let Change::Move { to, .. } = &change.change {
             package.check_new()?;
             tag.check_new()?;

@@ -51,18 +51,24 @@ fn flags_beat_everything_and_a_file_in_the_current_directory_nothing() {
     ran.fails(
         3,
         &format!(
-            "error: directory '{0}' does not exist\nhint: create it with: sacker --ledger file://{0} init",
+            "error: directory '{0}' does not exist\n\
+             hint: if that is its right name, create it with: sacker --ledger file://{0} init",
             home.path("elsewhere").display()
         ),
     );
+    // Nor is it taken for a ledger without this package.
+    home.run(&["versions", PACKAGE, "--ledger", &elsewhere]).fails(3, ran.stderr.trim_end());
     home.file("app.jar", "x");
     home.run(&["add", PACKAGE, "app.jar", "--ledger", &elsewhere]).fails(
         2,
         "error: no store is configured, only a ledger (by --ledger)\n\
          hint: give --store URI, set SACKER_STORE, or see 'sacker help config'",
     );
-    home.run(&["list", "--ledger", "bucket"])
-        .fails(2, "error: --ledger: 'bucket' is not a ledger or store URI: it must look like 's3://bucket'");
+    home.run(&["list", "--ledger", "bucket"]).fails(
+        2,
+        "error: --ledger: 'bucket' is not a ledger or store URI: it must look like 's3://bucket'\n\
+             hint: see 'sacker help config'",
+    );
 }
 
 #[test]

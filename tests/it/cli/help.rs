@@ -6,7 +6,7 @@ use rstest::rstest;
 
 use super::home::Home;
 
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 15] = [
     "list",
     "versions",
     "tags",
@@ -18,6 +18,7 @@ const COMMANDS: [&str; 14] = [
     "history",
     "hold",
     "release",
+    "disown",
     "init",
     "completions",
     "help",
@@ -86,6 +87,8 @@ fn version_and_completions() {
 #[case::unknown_flag(&["list", "--colour"], "--color")]
 #[case::missing_argument(&["info", "frontend-server"], "<SPEC>")]
 #[case::unknown_format(&["list", "-o", "xml"], "[possible values: table, json, yaml, name]")]
+#[case::spec_of_a_pod(&["info", "web@live"], "hint: package and version are two words: sacker info web live\n")]
+#[case::destination(&["download", "web", "live", "app.jar"], "hint: the destination is an option: -o FILE\n")]
 #[case::no_time(&["list", "--timeout", "0"], "is not a time such as 90s")]
 #[case::unknown_shell(&["completions", "tcsh"], "bash")]
 fn usage_errors(#[case] arguments: &[&str], #[case] message: &str) {

@@ -82,8 +82,43 @@ fn reserved_names_are_refused() {
         let ran = home.run(&["tag", PACKAGE, "1", "--", tag]);
         assert_eq!(ran.code, Some(2), "{tag}: {ran:?}");
     }
-    home.run(&["untag", PACKAGE, "latest", "--yes"])
-        .fails(2, "error: 'latest' is not a stored tag: it always is the newest version");
+    home.run(&["tag", PACKAGE, "1", "latest"]).fails(
+        2,
+        "error: tag 'latest' is not allowed: 'latest' is reserved: it always is the newest version\n\
+         hint: choose a tag of your own, such as: sacker tag frontend-server 1 live",
+    );
+}
+
+#[test]
+fn latest_is_no_tag_that_could_be_held_or_removed() {
+    let home = Home::with_two_versions();
+    for command in [
+        &["untag", PACKAGE, "latest", "--yes"][..],
+        &["hold", PACKAGE, "latest", "--reason", "x"],
+        &["release", PACKAGE, "latest"],
+        &["disown", PACKAGE, "latest", "--yes"],
+        &["history", PACKAGE, "latest"],
+    ] {
+        home.run(command).fails(2, "error: 'latest' is not a stored tag: it always is the newest version");
+    }
+    assert_eq!(home.run(&["history", PACKAGE]).answer(), "");
+    home.file("app.jar", "three\n");
+    home.run(&["add", PACKAGE, "app.jar"]).answer();
+    assert_eq!(home.run(&["info", PACKAGE, "latest", "-o", "json"]).json()["version"], 3);
+}
+
+#[test]
+fn a_version_that_is_no_plain_number_is_explained() {
+    let home = Home::with_two_versions();
+    for (typed, version) in [("v2", "2"), ("002", "2")] {
+        home.run(&["info", PACKAGE, typed]).fails(
+            2,
+            &format!(
+                "error: tag '{typed}' is not allowed: it reads as a version number\n\
+                 hint: versions are plain numbers: {version}"
+            ),
+        );
+    }
 }
 
 #[test]
@@ -98,7 +133,7 @@ fn compare_and_swap() {
     home.run(&["tag", PACKAGE, "2", "live", "--if-version", "1"]).answer();
     assert_eq!(live(&home), "2");
     home.run(&["tag", PACKAGE, "1", "live", "--if-version", "one"])
-        .fails(2, &format!("error: version 'one' is not a number from 1 to {}", i64::MAX));
+        .fails(2, &format!("error: --if-version: version 'one' is not a number from 1 to {}", i64::MAX));
 }
 
 #[test]
@@ -128,7 +163,14 @@ async fn somebody_elses_tag_is_left_alone_unless_taken_over() {
                    hint: or add --take-over: the owner then leaves the tag to you";
     home.run(&["tag", PACKAGE, "2", "live"]).fails(4, refused);
     home.run(&["untag", PACKAGE, "live", "--yes"]).fails(4, refused);
-    home.run(&["tag", PACKAGE, "2", "live", "--take-over"]).answer();
+    let taken = home.run(&["tag", PACKAGE, "2", "live", "--take-over"]);
+    assert_eq!(taken.answer(), "");
+    assert!(
+        taken
+            .stderr
+            .ends_with("note: it is yours now; to hand it back: sacker disown frontend-server live\n"),
+        "{taken:?}"
+    );
     let owner = home.run(&["tags", PACKAGE, "-o", "json"]).json()[0]["owner"].clone();
     assert_eq!(owner, "cli:tester");
     // The robot now finds an owner that is not itself, and other people are not kept out.
@@ -136,6 +178,59 @@ async fn somebody_elses_tag_is_left_alone_unless_taken_over() {
     home.run(&["tag", PACKAGE, "1", "live"]).answer();
     home.run(&["untag", PACKAGE, "live", "--yes"]).answer();
     robot_moves(&home, 2).await.expect("nobody owns a tag that was removed");
+}
+
+#[tokio::test]
+async fn a_tag_that_was_taken_over_is_handed_back() {
+    let home = Home::with_two_versions();
+    robot_moves(&home, 1).await.expect("the robot moves it");
+    home.run(&["tag", PACKAGE, "2", "live", "--take-over"]).answer();
+    home.run(&["disown", PACKAGE, "live"]).fails(
+        2,
+        "error: disown asks first, and here is no terminal to ask on\n\
+         hint: if you are sure: sacker disown frontend-server live --yes",
+    );
+    let disowned = home.run(&["disown", PACKAGE, "live", "--yes", "--reason", "over", "-o", "json"]);
+    assert!(disowned.stderr.contains("'cli:tester' had it"), "{disowned:?}");
+    let tag = disowned.json();
+    assert_eq!((&tag["version"], &tag["owner"]), (&2.into(), &serde_json::Value::Null));
+    let again = home.run(&["disown", PACKAGE, "live", "--yes"]);
+    assert_eq!(
+        (again.answer(), again.stderr.as_str()),
+        ("", "note: tag 'live' of package 'frontend-server' has no owner\n")
+    );
+    robot_moves(&home, 1).await.expect("the robot has it again");
+    // Also what a robot owns that does not run any more.
+    home.run(&["disown", PACKAGE, "live", "--yes"]).answer();
+    assert!(home.run(&["tags", PACKAGE, "-o", "json"]).json()[0]["owner"].is_null());
+    let history = home.run(&["history", PACKAGE, "live"]).answer().to_owned();
+    let kinds: Vec<_> = history.lines().filter_map(|line| line.split('\t').nth(3)).collect();
+    assert_eq!(kinds, ["move", "move", "disown", "move", "disown"]);
+}
+
+#[test]
+fn a_hold_that_is_replaced_is_named() {
+    let home = Home::with_two_versions();
+    home.run(&["tag", PACKAGE, "1", "live"]).answer();
+    home.run(&["hold", PACKAGE, "live", "--reason", "incident 4711"]).answer();
+    let again = home.run(&["hold", PACKAGE, "live", "--reason", "freeze"]);
+    assert!(again.stderr.contains("note: this replaces the hold by 'tester' since 2"), "{again:?}");
+    assert!(again.stderr.ends_with(": incident 4711\n"), "{again:?}");
+}
+
+#[test]
+fn the_history_of_a_package_has_its_removed_tags() {
+    let home = Home::with_two_versions();
+    let empty = home.run(&["history", PACKAGE]);
+    assert_eq!(empty.answer(), "");
+    assert!(empty.stderr.starts_with("note: no tag of package 'frontend-server'"), "{empty:?}");
+    home.run(&["tag", PACKAGE, "1", "live"]).answer();
+    home.run(&["tag", PACKAGE, "1", "canary"]).answer();
+    home.run(&["untag", PACKAGE, "live", "--yes"]).answer();
+    let history = home.run(&["history", PACKAGE]).answer().to_owned();
+    let rows: Vec<_> = history.lines().map(|line| line.split('\t').collect::<Vec<_>>()).collect();
+    let named: Vec<_> = rows.iter().map(|row| [row[0], row[3]].join(" ")).collect();
+    assert_eq!(named, ["live move", "canary move", "live untag"]);
 }
 
 #[test]
@@ -175,7 +270,13 @@ fn a_held_tag_stays() {
 fn what_is_not_there_is_named() {
     let home = Home::with_two_versions();
     home.run(&["tag", PACKAGE, "1", "live"]).answer();
-    for verb in [&["hold", "--reason", "x"][..], &["release"], &["untag", "--yes"], &["history"]] {
+    for verb in [
+        &["hold", "--reason", "x"][..],
+        &["release"],
+        &["untag", "--yes"],
+        &["disown", "--yes"],
+        &["history"],
+    ] {
         let command = [&verb[..1], &[PACKAGE, "liev"], &verb[1..]].concat();
         home.run(&command)
             .fails(3, "error: package 'frontend-server' has no tag 'liev'\nhint: did you mean 'live'?");
@@ -193,7 +294,7 @@ fn a_tag_is_removed_only_when_that_is_sure() {
     home.run(&["tag", PACKAGE, "1", "live"]).answer();
     home.run(&["untag", PACKAGE, "live"]).fails(
         2,
-        "error: untag asks first, and here is no terminal to ask on\nhint: add --yes if the tag shall go",
+        "error: untag asks first, and here is no terminal to ask on\nhint: if you are sure: sacker untag frontend-server live --yes",
     );
     home.run(&["untag", PACKAGE, "live", "--yes", "--reason", "not used"]).answer();
     assert_eq!(home.run(&["tags", PACKAGE]).answer(), "");

@@ -65,11 +65,16 @@ fn add_refuses_what_is_no_file() {
     home.run(&["add", PACKAGE, "dist"]).fails(
         2,
         "error: 'dist' is a directory\n\
-         hint: make one file of it: tar -C dist -cf - . | sacker add PACKAGE - --name NAME.tar",
+         hint: make one file of it: tar -C dist -cf - . | sacker add frontend-server - --name dist.tar",
     );
     home.run(&["add", PACKAGE, "missing.jar"])
         .fails(8, "error: cannot read 'missing.jar': no such file or directory");
     home.file("app.jar", "x");
+    home.run(&["add", "app.jar", PACKAGE]).fails(
+        8,
+        "error: cannot read 'frontend-server': no such file or directory\n\
+         hint: the package comes first: sacker add frontend-server app.jar",
+    );
     for (arguments, rule) in [
         (
             &["add", "a//b", "app.jar"][..],
@@ -100,14 +105,18 @@ fn add_checks_a_digest_that_is_given() {
     let (right, wrong) = (sha256_of("one\n"), sha256_of("two\n"));
     assert_eq!(home.run(&["add", PACKAGE, "app.jar", "--sha256", &right]).answer(), "1\n");
     let refused = home.run(&["add", PACKAGE, "app.jar", "--sha256", &wrong]);
-    assert_eq!((refused.code, refused.stdout.as_str()), (Some(5), ""), "{refused:?}");
+    let told = format!(
+        "error: corrupt: the file has sha256 {right}, not {wrong} (cannot add the file: app.jar)\n\
+         hint: nothing was added; is it the right file?"
+    );
+    refused.fails(5, &told);
     assert_eq!(home.run(&["versions", PACKAGE]).answer(), "1\n");
     assert_eq!(files(&home.data().join("store")).len(), 1, "nothing is stored under a wrong name");
 
     // Also where the store has the claimed blob already, so that nothing is sent.
     home.file("two.jar", "two\n");
     home.run(&["add", "other", "two.jar"]).answer();
-    assert_eq!(home.run(&["add", PACKAGE, "app.jar", "--sha256", &wrong]).code, Some(5));
+    home.run(&["add", PACKAGE, "app.jar", "--sha256", &wrong]).fails(5, &told);
     assert_eq!(home.run(&["versions", PACKAGE]).answer(), "1\n");
 
     let piped = home.run_with_input(&["add", PACKAGE, "-", "--name", "x", "--sha256", &wrong], b"one\n");
@@ -133,7 +142,7 @@ fn a_dry_run_adds_nothing() {
     let ran = home.run(&["add", PACKAGE, "app.jar", "--dry-run"]);
     assert_eq!(ran.answer(), "");
     let expected = format!(
-        "note: would add 'app.jar' (6 bytes, sha256 {}) to package 'frontend-server', which has version 2 as its newest\n",
+        "note: would add 'app.jar' (6 bytes, sha256 {}) to package 'frontend-server', whose newest version is 2\n",
         sha256_of("three\n")
     );
     assert_eq!(ran.stderr, expected);
@@ -189,6 +198,10 @@ fn wrong_bytes_never_arrive() {
     fs::write(&blob, "TWO\n").expect("the blob is spoilt");
     let ran = home.run(&["download", PACKAGE, "2"]);
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(5), ""), "{ran:?}");
+    assert!(
+        ran.stderr.ends_with("another version may be whole: sacker versions frontend-server\n"),
+        "{ran:?}"
+    );
     assert_eq!(files(&home.work()), Vec::<std::path::PathBuf>::new());
     assert_eq!(home.run(&["download", PACKAGE, "2", "-o", "-"]).code, Some(5));
     // What was there stays as it was.

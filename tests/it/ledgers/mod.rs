@@ -107,6 +107,8 @@ conformance! {
     tags::a_move_on_condition_of_another_event_is_a_conflict,
     tags::a_condition_is_checked_also_where_nothing_would_change,
     tags::an_untagged_tag_is_gone_and_keeps_its_history,
+    tags::removed_tags_are_known_by_name,
+    tags::latest_is_no_tag_to_change,
     tags::setting_an_untagged_tag_continues_its_numbers,
     tags::a_condition_on_the_event_holds_over_an_untag,
     tags::untagging_what_is_not_there_writes_nothing,

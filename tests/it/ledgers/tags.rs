@@ -205,6 +205,34 @@ pub(crate) async fn an_untagged_tag_is_gone_and_keeps_its_history(bench: Bench) 
     assert_eq!((state.version, state.seq()), (None, 2));
 }
 
+pub(crate) async fn removed_tags_are_known_by_name(bench: Bench) {
+    let [v1] = bench.versions().await;
+    let ever = async || bench.ledger.tags_ever(&bench.package).await.expect("names");
+    assert_eq!(ever().await, []);
+    for name in ["live", "canary", "a.b"] {
+        bench.set(name, v1).await;
+    }
+    bench.untag("live").await;
+    assert_eq!(ever().await, [tag("a.b"), tag("canary"), tag("live")]);
+    let unknown = bench.sibling("unknown");
+    let error = bench.ledger.tags_ever(&unknown).await.expect_err("no package");
+    assert_missing(&error, &Missing::Package(unknown));
+}
+
+pub(crate) async fn latest_is_no_tag_to_change(bench: Bench) {
+    let [v1] = bench.versions().await;
+    assert_invalid(&bench.try_move("latest", v1).await.expect_err("a move"));
+    for change in
+        [Change::Untag, Change::Hold { reason: "x".into() }, Change::Release, Change::Adopt, Change::Disown]
+    {
+        let change = TagChange::new(change, actor()).claiming(Claim::TakeOver(ROBOT.into()));
+        assert_invalid(&bench.change("latest", &change).await.expect_err("no stored tag"));
+    }
+    let [v2] = bench.versions().await;
+    let latest = bench.ledger.resolve(&bench.package, &Spec::Latest).await.expect("the newest");
+    assert_eq!(latest.record.version, v2);
+}
+
 pub(crate) async fn setting_an_untagged_tag_continues_its_numbers(bench: Bench) {
     let [v1, v2] = bench.versions().await;
     bench.set("live", v1).await;
