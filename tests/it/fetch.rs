@@ -86,7 +86,7 @@ fn with_old_file() -> (TempDir, PathBuf) {
 #[case::many_resets_with_progress(&[
     Fault::BreakAt(1_100_000), Fault::BreakAt(2_200_000), Fault::BreakAt(3_300_000), Fault::BreakAt(4_400_000), Fault::None,
 ], 5)]
-#[case::away_for_a_while(&[Fault::BreakAt(1000), Fault::Away, Fault::Away, Fault::None], 4)]
+#[case::away_for_a_while(&[Fault::BreakAt(1000), Fault::Away, Fault::None], 3)]
 #[tokio::test]
 async fn passing_faults_are_survived(#[case] script: &[Fault], #[case] opened: usize) {
     let blob = blob();
