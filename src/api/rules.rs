@@ -96,11 +96,13 @@ pub(super) fn store_uri() -> Rule {
     )
 }
 
-/// A Go-style duration within bounds.
+/// A Go-style duration within bounds. The numbers are short, because `duration()` of a long one is an error and not a
+/// refusal: the API server tolerates a stored object that breaks a rule, but not one whose rule cannot be evaluated, and
+/// such an object could not even lose its finalizer.
 pub(super) fn duration_between(least: &str, most: &str) -> Rule {
     rule(
         &format!(
-            "self.matches('^([0-9]+(ms|s|m|h))+$') && duration(self) >= duration('{least}') \
+            "self.matches('^([0-9]{{1,5}}h|[0-9]{{1,7}}m|[0-9]{{1,9}}(ms|s))+$') && duration(self) >= duration('{least}') \
              && duration(self) <= duration('{most}')"
         ),
         &format!("the duration must be like '30s' or '1h30m', from {least} to {most}"),

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::api::Reason;
+use crate::api::conditions::clean;
 use crate::error::{Error, Meaning, Missing};
 
 /// What to do about a failure.
@@ -88,7 +89,13 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ledger(error) => error.fmt(f),
-            Self::Api { operation, source } => write!(f, "cannot {operation}: {source}"),
+            Self::Api { operation, source } => match source.as_ref() {
+                // Its Debug form has the whole answer, several times.
+                kube::Error::Api(status) => {
+                    write!(f, "cannot {operation}: {} ({})", clean(&status.message), status.code)
+                }
+                other => write!(f, "cannot {operation}: {}", clean(&other.to_string())),
+            },
             Self::TimedOut(operation) => {
                 write!(f, "cannot {operation}: the API server did not answer in time")
             }

@@ -91,21 +91,21 @@ mod tests {
         ("n".into(), name.into())
     }
 
-    fn subject(ledger: &str, package: &str) -> Option<Subject> {
-        Some((ledger.into(), package.into()))
+    fn subject(ledger: &str, package: &str) -> Subject {
+        (ledger.into(), package.into())
     }
 
     #[test]
     fn objects_are_found_moved_and_forgotten() {
         let index = Index::default();
-        index.set(&key("a"), subject("default", "p"));
-        index.set(&key("b"), subject("default", "q"));
-        index.set(&key("c"), subject("default2", "p"));
+        index.set(&key("a"), Some(subject("default", "p")));
+        index.set(&key("b"), Some(subject("default", "q")));
+        index.set(&key("c"), Some(subject("default2", "p")));
         assert_eq!(index.of_package("default", "p"), [key("a")]);
         assert_eq!(index.of_ledger("default"), [key("a"), key("b")]);
         assert_eq!(index.of_namespace("n").len(), 3);
 
-        index.set(&key("a"), subject("default", "q"));
+        index.set(&key("a"), Some(subject("default", "q")));
         assert!(index.of_package("default", "p").is_empty());
         assert_eq!(index.packages("default"), [("q".to_owned(), vec![key("a"), key("b")])]);
 

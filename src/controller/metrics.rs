@@ -139,7 +139,7 @@ where
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let gauge = ConstGauge::new(0_i64);
         let help = "Objects by kind and by the reason of their Ready condition";
-        let mut family = encoder.encode_descriptor("sacker_objects", help, None, gauge.metric_type())?;
+        let mut family = encoder.encode_descriptor("objects", help, None, gauge.metric_type())?;
         for (kind, reason, count) in (self.0)() {
             let labels = [("kind", kind), ("reason", reason)];
             ConstGauge::new(count).encode(family.encode_family(&labels)?)?;

@@ -1,6 +1,7 @@
 //! The operator: watches, controllers and what they share.
 
 pub mod backoff;
+mod caches;
 pub mod cluster;
 mod command;
 pub mod context;

@@ -141,10 +141,13 @@ async fn run(context: Weak<Context>, name: String, interval: Duration, shared: A
     let mut pace = Pace { interval, factor: 1.0 };
     let mut due = tokio::time::Instant::now();
     loop {
-        let whole = tokio::select! {
-            () = tokio::time::sleep_until(due) => true,
-            () = shared.asked.notified() => false,
-        };
+        // Asked first, since a sleep that is over may still lose against a request: a busy ledger must be polled too.
+        let is_due = tokio::time::Instant::now() >= due;
+        let whole = is_due
+            || tokio::select! {
+                () = tokio::time::sleep_until(due) => true,
+                () = shared.asked.notified() => false,
+            };
         let Some(context) = context.upgrade() else { return };
         let mut urgent = std::mem::take(&mut *shared.urgent.lock().unwrap_or_else(PoisonError::into_inner));
         let (open, access) = match cluster::ledger(&context, &name).await {

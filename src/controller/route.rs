@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::core::PartialObjectMeta;
+use kube::core::object::HasStatus;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt as _};
+use serde::Serialize;
 
 use super::context::Context;
 use super::index::{Key, Subject};
@@ -42,6 +44,16 @@ fn asks(object: &impl Resource) -> Asks {
     }
 }
 
+/// Whether a change is somebody's edit of a status that is ours to write.
+fn is_forged<K>(context: &Context, change: &Change<Guarded<K>>) -> bool
+where
+    K: Resource + HasStatus,
+    K::Status: Serialize,
+{
+    let readable = change.after.as_deref().and_then(|object| object.0.as_ref().ok());
+    readable.is_some_and(|object| context.written.is_foreign(object))
+}
+
 fn tag_subject(object: &Guarded<SackerTag>) -> Option<Subject> {
     object.0.as_ref().ok().map(|tag| (tag.spec.ledger.clone(), tag.spec.package.clone()))
 }
@@ -52,7 +64,7 @@ pub(super) fn tag(context: &Context, change: &Change<Guarded<SackerTag>>) {
     let itself = key(object);
     let subject = tag_subject(object);
     context.tags.index.set(&itself, change.after.as_deref().and_then(tag_subject));
-    if change.differs(asks) {
+    if change.differs(asks) || is_forged(context, change) {
         context.tags.queue.wake(ObjectRef::from_obj(object));
     }
     let claims = |object: &Guarded<SackerTag>| {
@@ -61,8 +73,15 @@ pub(super) fn tag(context: &Context, change: &Change<Guarded<SackerTag>>) {
         (object.meta().deletion_timestamp.is_some(), suspended, object.0.as_ref().ok().and_then(owner))
     };
     if let Some((ledger, package)) = subject.filter(|_| change.differs(claims)) {
+        let same_tag = |(namespace, name): &Key| {
+            let other = context.tags.cache.get(&ObjectRef::new(name).within(namespace));
+            match (other.as_deref().map(|other| &other.0), &object.0) {
+                (Some(Ok(other)), Ok(object)) => other.spec.tag == object.spec.tag,
+                _ => false,
+            }
+        };
         let others = context.tags.index.of_package(&ledger, &package);
-        context.tags.queue.wake_all(others.into_iter().filter(|other| *other != itself));
+        context.tags.queue.wake_all(others.into_iter().filter(|other| *other != itself && same_tag(other)));
     }
     if let (None, Some(uid)) = (&change.after, &object.meta().uid) {
         context.forget(uid);
@@ -76,7 +95,7 @@ pub(super) fn package(context: &Context, change: &Change<Guarded<SackerPackage>>
         object.0.as_ref().ok().map(|package| (package.spec.ledger.clone(), package.spec.package.clone()))
     };
     context.packages.index.set(&key(object), change.after.as_deref().and_then(subject));
-    if change.differs(asks) {
+    if change.differs(asks) || is_forged(context, change) {
         context.packages.queue.wake(ObjectRef::from_obj(object));
     }
     if let (None, Some(uid)) = (&change.after, &object.meta().uid) {
@@ -88,7 +107,7 @@ pub(super) fn package(context: &Context, change: &Change<Guarded<SackerPackage>>
 pub(super) fn ledger(context: &Arc<Context>, change: &Change<Guarded<SackerLedger>>) {
     let Some(object) = change.object() else { return };
     let name = object.name_any();
-    if change.differs(asks) {
+    if change.differs(asks) || is_forged(context, change) {
         context.ledgers.queue.wake(ObjectRef::from_obj(object));
     }
     let readiness = |object: &Guarded<SackerLedger>| {

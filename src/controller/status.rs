@@ -1,7 +1,8 @@
 //! Writing status: by server-side apply, only when it differs, and compared with what was really written last.
 //!
-//! The cache may lag behind our own last write. Computing the next status from it would move transition times back and
-//! forth, so what was written is remembered until the cache shows it.
+//! What was written is remembered for as long as the object lives, for two reasons. The cache may lag behind our own last
+//! write: computing the next status from it would move transition times back and forth. And somebody may edit a status:
+//! such an edit is noticed, never decided from, and undone.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -25,10 +26,13 @@ const DEADLINE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 struct Entry {
     resource_version: u64,
-    status: Value,
+    /// As text: there is one per object, and it is rarely looked into.
+    status: String,
+    /// Whether another one is on its way, which the watch may show before the answer is here.
+    is_writing: bool,
 }
 
-/// The statuses that were written last, by uid, until the cache shows them.
+/// The statuses that this process wrote, or found to be right, last; by uid.
 #[derive(Debug, Default)]
 pub struct Written(Mutex<HashMap<String, Entry>>);
 
@@ -37,8 +41,30 @@ impl Written {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn note(&self, uid: String, resource_version: u64, status: Value) {
-        self.entries().insert(uid, Entry { resource_version, status });
+    fn begin(&self, uid: &str) {
+        if let Some(entry) = self.entries().get_mut(uid) {
+            entry.is_writing = true;
+        }
+    }
+
+    fn fail(&self, uid: &str) {
+        if let Some(entry) = self.entries().get_mut(uid) {
+            entry.is_writing = false;
+        }
+    }
+
+    fn note(&self, uid: String, resource_version: u64, status: &Value) {
+        let status = status.to_string();
+        self.entries().insert(uid, Entry { resource_version, status, is_writing: false });
+    }
+
+    /// Notes a status that was found as it should be, unless a later one is known.
+    fn confirm<K: Resource>(&self, object: &K, status: &impl Serialize) {
+        let Some(uid) = &object.meta().uid else { return };
+        if !self.entries().contains_key(uid) {
+            let status = serde_json::to_value(status).unwrap_or_default();
+            self.note(uid.clone(), version(object), &status);
+        }
     }
 
     /// Forgets an object that is gone.
@@ -46,26 +72,46 @@ impl Written {
         self.entries().remove(uid);
     }
 
-    /// The newest status that is known of an object: its own, or the one that was written after it was cached.
+    /// The status to go on from: what this process wrote last, else the object's own.
     pub fn latest<K>(&self, object: &K) -> K::Status
     where
         K: Resource + HasStatus,
         K::Status: Clone + Default + DeserializeOwned,
     {
-        let cached = || object.status().cloned().unwrap_or_default();
-        let Some(uid) = &object.meta().uid else { return cached() };
-        let mut entries = self.entries();
-        match entries.get(uid) {
-            Some(entry) if entry.resource_version > version(object) => {
-                serde_json::from_value(entry.status.clone()).unwrap_or_else(|_| cached())
-            }
-            Some(_) => {
-                entries.remove(uid);
-                cached()
-            }
-            None => cached(),
+        let uid = object.meta().uid.as_deref().unwrap_or_default();
+        let ours = self.entries().get(uid).and_then(|entry| serde_json::from_str(&entry.status).ok());
+        ours.unwrap_or_else(|| object.status().cloned().unwrap_or_default())
+    }
+
+    /// Whether somebody else wrote the object's status after us.
+    ///
+    /// Times do not count: replicas that run without an election would correct each other's for ever.
+    pub fn is_foreign<K>(&self, object: &K) -> bool
+    where
+        K: Resource + HasStatus,
+        K::Status: Serialize,
+    {
+        let entries = self.entries();
+        let Some(entry) = object.meta().uid.as_ref().and_then(|uid| entries.get(uid)) else { return false };
+        if entry.is_writing || version(object) <= entry.resource_version {
+            return false;
+        }
+        let found = serde_json::to_value(object.status()).unwrap_or_default();
+        let ours = serde_json::from_str(&entry.status).unwrap_or_default();
+        without_times(found) != without_times(ours)
+    }
+}
+
+/// A status without the times that say only when somebody looked.
+fn without_times(mut status: Value) -> Value {
+    if let Some(status) = status.as_object_mut() {
+        status.remove("lastPollTime");
+        let conditions = status.get_mut("conditions").and_then(Value::as_array_mut);
+        for condition in conditions.into_iter().flatten().filter_map(Value::as_object_mut) {
+            condition.remove("lastTransitionTime");
         }
     }
+    status
 }
 
 /// Resource versions of one kind are ordered numbers (KEP-5504); one that is not counts as oldest.
@@ -73,7 +119,8 @@ fn version(object: &impl Resource) -> u64 {
     object.meta().resource_version.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
-/// Writes `status` if it differs from `previous`. Returns whether it did. An object that is gone is no error.
+/// Writes `status` if it differs from `previous`, or if somebody else wrote another one. Returns whether it did. An object
+/// that is gone is no error.
 ///
 /// # Errors
 /// `Api`, `NotLeading`.
@@ -88,11 +135,32 @@ where
     K: Resource<DynamicType = ()> + HasStatus + Clone + Debug + DeserializeOwned,
     K::Status: Serialize + PartialEq,
 {
-    if previous == status {
+    if context.written.is_foreign(object) {
+        tracing::info!(object = %object.name_any(), "somebody else wrote the status: it is corrected");
+        clear::<K>(context, object).await?;
+    } else if previous == status {
+        context.written.confirm(object, status);
         return Ok(false);
     }
     let value = serde_json::to_value(status).unwrap_or_default();
     apply::<K>(context, manager, object, value).await
+}
+
+/// Removes a status whole: an apply takes away only what we once applied.
+async fn clear<K>(context: &Context, object: &impl Resource) -> Result<(), Failure>
+where
+    K: Resource<DynamicType = ()>,
+{
+    context.may_write()?;
+    let body = json!({ "metadata": { "uid": object.meta().uid }, "status": null });
+    let api = dynamic::<K>(context, object.namespace().as_deref());
+    let name = object.name_any();
+    let (parameters, patch) = (PatchParams::default(), Patch::Merge(&body));
+    match tokio::time::timeout(DEADLINE, api.patch_status(&name, &parameters, &patch)).await {
+        Err(_) => Err(Failure::TimedOut("clear the status")),
+        Ok(Err(error)) if !is_status(&error, 404) => Err(Failure::api("clear the status")(error)),
+        Ok(_) => Ok(()),
+    }
 }
 
 async fn apply<K>(
@@ -117,20 +185,19 @@ where
     // Our own status is ours alone: whatever stands there by hand goes.
     let parameters = PatchParams::apply(manager).force();
     let patch = Patch::Apply(&body);
-    let patching = api.patch_status(&name, &parameters, &patch);
-    let Ok(answer) = tokio::time::timeout(DEADLINE, patching).await else {
-        return Err(Failure::TimedOut("write the status"));
-    };
+    let uid = object.meta().uid.clone().unwrap_or_default();
+    context.written.begin(&uid);
+    let answer = tokio::time::timeout(DEADLINE, api.patch_status(&name, &parameters, &patch)).await;
+    if let Ok(Ok(patched)) = &answer {
+        context.metrics.status_written(manager);
+        context.written.note(uid, version(patched), &status);
+        return Ok(true);
+    }
+    context.written.fail(&uid);
     match answer {
-        Ok(patched) => {
-            context.metrics.status_written(manager);
-            if let Some(uid) = object.meta().uid.clone() {
-                context.written.note(uid, version(&patched), status);
-            }
-            Ok(true)
-        }
-        Err(error) if is_status(&error, 404) => Ok(false),
-        Err(error) => Err(Failure::api("write the status")(error)),
+        Err(_) => Err(Failure::TimedOut("write the status")),
+        Ok(Err(error)) if !is_status(&error, 404) => Err(Failure::api("write the status")(error)),
+        Ok(_) => Ok(false),
     }
 }
 
@@ -171,4 +238,50 @@ where
         apply::<K>(context, manager, &live, status).await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{SackerLedger, SackerLedgerSpec, SackerLedgerStatus};
+
+    fn object(resource_version: u64, status: &SackerLedgerStatus) -> SackerLedger {
+        let spec = json!({ "ledger": "file:///ledger" });
+        let spec: SackerLedgerSpec = serde_json::from_value(spec).expect("a spec");
+        let mut object = SackerLedger::new("default", spec);
+        object.metadata.uid = Some("uid".into());
+        object.metadata.resource_version = Some(resource_version.to_string());
+        object.status = Some(status.clone());
+        object
+    }
+
+    fn status(packages: i64, polled: &str) -> SackerLedgerStatus {
+        SackerLedgerStatus {
+            packages: Some(packages),
+            last_poll_time: Some(polled.into()),
+            ..SackerLedgerStatus::default()
+        }
+    }
+
+    #[test]
+    fn only_a_newer_and_different_status_is_foreign() {
+        let written = Written::default();
+        let (ours, forged) = (status(1, "2026-11-21T10:00:00Z"), status(9, "2026-11-21T10:00:00Z"));
+        assert!(!written.is_foreign(&object(5, &forged)), "nothing is known yet");
+        assert_eq!(written.latest(&object(5, &forged)), forged);
+
+        written.confirm(&object(5, &ours), &ours);
+        assert!(!written.is_foreign(&object(4, &forged)), "the cache is behind");
+        assert!(!written.is_foreign(&object(6, &ours)), "something else of the object changed");
+        assert!(!written.is_foreign(&object(6, &status(1, "2026-11-21T11:00:00Z"))), "a time");
+        assert!(written.is_foreign(&object(6, &forged)));
+        assert_eq!(written.latest(&object(6, &forged)), ours, "a forged one is never gone on from");
+
+        written.begin("uid");
+        assert!(!written.is_foreign(&object(6, &forged)), "it may be the one that is being written");
+        written.note("uid".into(), 6, &serde_json::to_value(&forged).expect("JSON"));
+        assert!(!written.is_foreign(&object(6, &forged)));
+        written.forget("uid");
+        assert!(!written.is_foreign(&object(9, &ours)));
+    }
 }

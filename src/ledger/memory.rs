@@ -30,6 +30,12 @@ impl MemoryObjects {
         Self { numbering, objects: Mutex::default() }
     }
 
+    /// Deletes an object, as only a client of 2015 does.
+    #[cfg(test)]
+    pub(super) fn remove(&self, key: &str) {
+        self.lock().objects.remove(key);
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // A panic of another test leaves a state that is still whole: every write is one insert.
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)

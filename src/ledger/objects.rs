@@ -13,6 +13,9 @@ use super::InitOptions;
 use crate::error::Result;
 use crate::model::Numbering;
 
+/// No record of a ledger is larger than this, in bytes: writers refuse it, readers call it corrupt.
+pub(super) const OBJECT_MAX: usize = 1 << 20;
+
 /// What an object's content is told apart by: an ETag on S3, a digest on files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revision(pub String);

@@ -146,7 +146,7 @@ async fn look(object: &SackerLedger, context: &Context, previous: &SackerLedgerS
     };
     if let Health::Down(message) = open.health() {
         // Its recovery wakes this object.
-        return settled(Summary::unknown(Reason::LedgerUnavailable, message));
+        return settled(Summary::unknown(Reason::LedgerUnavailable, format!("{message}; {}", reach(&uri))));
     }
     let ready = find(&previous.conditions, ConditionType::Ready).filter(|ready| ready.status == "True");
     let reachable = || {
@@ -165,12 +165,26 @@ async fn look(object: &SackerLedger, context: &Context, previous: &SackerLedgerS
     }
 }
 
+/// What to do about a ledger that cannot be reached.
+fn reach(uri: &LedgerUri) -> String {
+    let place = match uri {
+        LedgerUri::Dynamo(location) => match &location.endpoint {
+            Some(endpoint) => endpoint.clone(),
+            None => format!("DynamoDB in {}", location.region),
+        },
+        LedgerUri::S3(location) => location.endpoint.clone().unwrap_or_else(|| "S3".to_owned()),
+        LedgerUri::File(location) => format!("'{}'", location.path.display()),
+    };
+    format!("check that the operator can reach {place}; it is asked again until it answers")
+}
+
 /// What a failed probe means, and what to do about it.
 fn refused(uri: &LedgerUri, error: Error) -> Found {
     let (class, reason) = place(error.meaning());
     let hint = match error.meaning() {
         Meaning::NotFound(Missing::Backend(_)) => format!("; create it with: sacker init --ledger {uri}"),
         Meaning::Denied { .. } => "; give the operator's identity this permission".to_owned(),
+        Meaning::Unavailable => format!("; {}", reach(uri)),
         _ => error.hint().map(|hint| format!("; {hint}")).unwrap_or_default(),
     };
     let message = format!("{error}{hint}");
@@ -215,6 +229,7 @@ mod tests {
         let found = refused(&uri, Error::new(Meaning::Unavailable, "list"));
         assert_eq!(found.summary.ready, ConditionStatus::Unknown);
         assert!(found.failure.is_none(), "the pool looks after it");
+        assert!(found.summary.message.contains("can reach S3"), "{}", found.summary.message);
     }
 
     #[test]

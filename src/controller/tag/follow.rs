@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn a_version_soaks_by_the_ledgers_time() {
         let version = Version::FIRST;
-        let soak = Duration::from_secs(60);
+        let soak = Duration::from_mins(1);
         assert_eq!(judge("canary", version, at(100), soak, at(160)).0, Target::Version(version));
         assert_eq!(
             judge("canary", version, at(100), soak, at(159)),

@@ -85,7 +85,7 @@ fn nothing_is_written() {
             "row 1 suspended",
             |s| {
                 s.cluster.suspended = true;
-                s.cluster.denial = Some("no".into())
+                s.cluster.denial = Some("no".into());
             },
             Unknown,
             Reason::Suspended,
@@ -116,7 +116,7 @@ fn nothing_is_written() {
             "row 3 before 4",
             |s| {
                 s.cluster.denial = Some("no rule".into());
-                s.cluster.rival = Some("a/b".into())
+                s.cluster.rival = Some("a/b".into());
             },
             False,
             Reason::NotGranted,
@@ -126,7 +126,7 @@ fn nothing_is_written() {
             "row 3 before 5",
             |s| {
                 s.cluster.denial = Some("no rule".into());
-                s.cluster.ledger = LedgerState::Down("dead".into())
+                s.cluster.ledger = LedgerState::Down("dead".into());
             },
             False,
             Reason::NotGranted,
@@ -168,7 +168,7 @@ fn nothing_is_written() {
             "row 8 before 9",
             |s| {
                 s.target = Target::Absent("gone".into());
-                s.pointer().owner = Some("cli:bob".into())
+                s.pointer().owner = Some("cli:bob".into());
             },
             False,
             Reason::VersionNotFound,
@@ -192,7 +192,7 @@ fn nothing_is_written() {
             "row 9 owned in place",
             |s| {
                 s.pointer().owner = Some("cli:bob".into());
-                s.pointer().version = Some(version(2))
+                s.pointer().version = Some(version(2));
             },
             False,
             Reason::Owned,
@@ -210,7 +210,7 @@ fn nothing_is_written() {
             "row 10 held in place",
             |s| {
                 s.pointer().hold = Some(hold());
-                s.pointer().version = Some(version(2))
+                s.pointer().version = Some(version(2));
             },
             True,
             Reason::Applied,
@@ -221,7 +221,7 @@ fn nothing_is_written() {
             |s| {
                 s.pointer().hold = Some(hold());
                 s.pointer().owner = None;
-                s.pointer().version = Some(version(2))
+                s.pointer().version = Some(version(2));
             },
             True,
             Reason::Applied,
@@ -232,7 +232,7 @@ fn nothing_is_written() {
             "row 12 before 13",
             |s| {
                 s.pointer().version = Some(version(2));
-                s.wish.expected = Some(version(1))
+                s.wish.expected = Some(version(1));
             },
             True,
             Reason::Applied,
@@ -243,7 +243,7 @@ fn nothing_is_written() {
             "row 13 expected of nothing",
             |s| {
                 s.wish.expected = Some(version(9));
-                s.pointer = None
+                s.pointer = None;
             },
             False,
             Reason::Conflict,
@@ -253,7 +253,7 @@ fn nothing_is_written() {
             "row 13 before 14",
             |s| {
                 s.wish.expected = Some(version(9));
-                drift(s)
+                drift(s);
             },
             False,
             Reason::Conflict,
@@ -263,7 +263,7 @@ fn nothing_is_written() {
             "row 14 report",
             |s| {
                 drift(s);
-                s.wish.drift = DriftPolicy::Report
+                s.wish.drift = DriftPolicy::Report;
             },
             False,
             Reason::Drifted,
@@ -273,7 +273,7 @@ fn nothing_is_written() {
             "row 14 too early",
             |s| {
                 drift(s);
-                s.pointer().own_write = Some(at(NOW - 3))
+                s.pointer().own_write = Some(at(NOW - 3));
             },
             False,
             Reason::Drifted,
@@ -304,7 +304,7 @@ fn something_is_written() {
             "row 11 adopt",
             |s| {
                 s.pointer().version = Some(version(2));
-                s.pointer().owner = None
+                s.pointer().owner = None;
             },
             Plan::Adopt(Expected::Seq(7)),
         ),

@@ -17,6 +17,7 @@ mod versions;
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use futures::TryStreamExt as _;
 use futures::stream::BoxStream;
 use tokio::sync::OnceCell;
 
@@ -24,7 +25,7 @@ use super::{ConditionalObjects, InitOptions, Ledger, Newest, Precondition, Put, 
 use crate::connect::Connect;
 use crate::error::{Error, Meaning, Result};
 use crate::model::{
-    Event, LedgerUri, NewVersion, Numbering, PackageName, TagChange, TagName, TagState, Version,
+    Event, LedgerUri, NewVersion, Numbering, PackageName, S3Location, TagChange, TagName, TagState, Version,
     VersionRecord,
 };
 use crate::retry::Backoff;
@@ -34,6 +35,9 @@ const READS: usize = 16;
 
 /// The page size of every listing: what S3 allows at most.
 const PAGE: usize = 1000;
+
+/// Numbers from here on are Unix milliseconds (since 2001), not a count of versions.
+const FIRST_TIMESTAMP: i64 = 1_000_000_000_000;
 
 /// A ledger over conditional objects.
 #[derive(Debug)]
@@ -56,14 +60,34 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
             match self.objects.get(keys::LEDGER).await {
                 Ok(Some(object)) => records::decode_ledger(keys::LEDGER, &object.bytes),
                 Ok(None) => Ok(self.objects.default_numbering()),
-                // A client that may only write cannot ask; only the default numbering works for it anyway.
-                Err(error) if matches!(error.meaning(), Meaning::Denied { .. }) => {
-                    Ok(self.objects.default_numbering())
-                }
+                // Guessing would put timestamps into a sequence, for good.
+                Err(error) if matches!(error.meaning(), Meaning::Denied { .. }) => match &self.uri {
+                    LedgerUri::S3(S3Location { versions: Some(versions), .. }) => Ok(*versions),
+                    _ => Err(error.with_hint(
+                        "let it be read (s3:GetObject, and s3:ListBucket), or say ?versions=timestamp",
+                    )),
+                },
                 Err(error) => Err(error),
             }
         };
         self.numbering.get_or_try_init(read).await.copied()
+    }
+
+    /// A place that 2015 clients used already cannot become a sequence: their numbers are far above any sequence.
+    async fn check_no_timestamps(&self) -> Result<()> {
+        let Some(package) = self.walk_packages().try_next().await? else { return Ok(()) };
+        match self.highest_listed(&package).await? {
+            Some(version) if version.get() >= FIRST_TIMESTAMP => {
+                let meaning = Meaning::Conflict {
+                    expected: "no package yet, or versions numbered by sequence".to_owned(),
+                    found: format!("version {version} of package '{package}'"),
+                };
+                Err(Error::new(meaning, "set up the ledger")
+                    .with_key(self.uri.to_string())
+                    .with_hint("keep versions=timestamp here, or use another prefix for a sequence"))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn backoff(&self) -> Backoff {
@@ -80,6 +104,9 @@ impl<O: ConditionalObjects> Ledger for ObjectLedger<O> {
     async fn init(&self, options: &InitOptions) -> Result<Vec<String>> {
         let mut done = self.objects.init(options).await?;
         let wanted = options.numbering.unwrap_or_else(|| self.objects.default_numbering());
+        if wanted == Numbering::Sequence && self.objects.get(keys::LEDGER).await?.is_none() {
+            self.check_no_timestamps().await?;
+        }
         let body = records::encode_ledger(wanted);
         match self.objects.put(keys::LEDGER, body, Precondition::Absent, &BTreeMap::new()).await? {
             Put::Written(_) => done.push(format!("versions are numbered by {}", wanted.as_str())),

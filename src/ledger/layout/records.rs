@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::ledger::Object;
+use crate::ledger::objects::OBJECT_MAX;
 use crate::model::{
     Event, NewVersion, Numbering, PackageName, Removal, Sha256, TagName, TagState, Version, VersionRecord,
     time,
@@ -158,6 +159,18 @@ pub(super) fn encode_ledger(numbering: Numbering) -> Bytes {
 
 pub(super) fn decode_ledger(key: &str, bytes: &[u8]) -> Result<Numbering> {
     parse::<LedgerBody>(key, bytes).map(|body| body.versions)
+}
+
+/// Refuses what no reader would take back.
+pub(super) fn check_size(body: &Bytes) -> Result<()> {
+    if body.len() <= OBJECT_MAX {
+        return Ok(());
+    }
+    let rule = format!(
+        "the record has {} bytes, {OBJECT_MAX} are allowed; use less metadata or a shorter reason",
+        body.len()
+    );
+    Err(Error::invalid(rule))
 }
 
 fn to_bytes<T: Serialize>(body: &T) -> Bytes {

@@ -2,7 +2,8 @@
 //!
 //! The order of writes is: archive event n, put the pointer with event n+1 (the commit), archive event n+1. The first
 //! makes sure that no event is overwritten before it is in the history; the last that a 2015 client's blind overwrite of
-//! the pointer cannot lose a move that was acknowledged.
+//! the pointer cannot lose a move that was acknowledged. Where that client interferes, the create-only rows of the history
+//! decide which event has a number; what is not in the history was never acknowledged.
 
 use std::collections::BTreeMap;
 
@@ -23,11 +24,35 @@ struct Pointer {
     revision: Revision,
 }
 
-/// What one attempt to write a pointer came to.
+/// A tag as a writer finds it.
+struct Seen {
+    /// The pointer's revision; nothing if there is no pointer.
+    revision: Option<Revision>,
+    /// What readers are shown: the pointer's version and its event.
+    shown: Current,
+    /// The event that the next one follows.
+    last: Option<Event>,
+    /// Whether pointer and history agree. If not, a 2015 client wrote or deleted the pointer, and what it did must enter
+    /// the history first.
+    settled: bool,
+}
+
+/// What one write of a pointer came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Attempt {
     Committed,
-    /// Somebody else's write was there first, or nothing was written: read and decide again.
-    Again,
+    /// Somebody else's write was there first: read and decide again.
+    Beaten,
+}
+
+/// Where an event is whose write was not confirmed.
+enum Whereabouts {
+    /// In the pointer, or in the history because others moved the tag since.
+    Committed,
+    /// Nowhere, and the pointer is as it was: the write may still arrive.
+    Pending,
+    /// Nowhere, and the pointer is another: the write can have no effect any more.
+    Beaten,
 }
 
 impl<O: ConditionalObjects> ObjectLedger<O> {
@@ -97,32 +122,91 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         }
     }
 
-    /// Puts an event into the history. Idempotent: an event that is there already stays as it is.
-    async fn archive(&self, package: &PackageName, tag: &TagName, event: &Event) -> Result<()> {
+    /// Puts an event into the history. Returns whether the history has this very event now; false says that another one
+    /// has its number. Rows are create-only, so the first writer of a number decides who has it.
+    async fn archive(&self, package: &PackageName, tag: &TagName, event: &Event) -> Result<bool> {
         let key = keys::event(package, tag, event.seq);
         let body = records::encode_event(event);
-        self.objects.put(&key, body, Precondition::Absent, &BTreeMap::new()).await.map(|_| ())
+        match self.objects.put(&key, body, Precondition::Absent, &BTreeMap::new()).await? {
+            Put::Written(_) => Ok(true),
+            Put::Refused => {
+                let there = self.archived_event(package, tag, event.seq).await?;
+                Ok(there.is_some_and(|there| there.id == event.id))
+            }
+        }
+    }
+
+    /// The same, where the row most likely is there already: looks first.
+    async fn ensure_archived(&self, package: &PackageName, tag: &TagName, event: &Event) -> Result<bool> {
+        match self.archived_event(package, tag, event.seq).await? {
+            Some(there) => Ok(there.id == event.id),
+            None => self.archive(package, tag, event).await,
+        }
     }
 
     pub(super) async fn all_events(&self, package: &PackageName, tag: &TagName) -> Result<Vec<Event>> {
-        let numbers = self.archived(package, tag).await?;
+        // The pointer first: what is below its event was archived before it was written, however fast others move on.
         let pointer = self.one_tag(package, tag).await?;
+        if let Some(event) = pointer.as_ref().and_then(|state| state.event.as_ref()) {
+            // Its writer may have died before this step. A reader that may not write leaves it to the next.
+            if let Err(error) = self.ensure_archived(package, tag, event).await {
+                tracing::debug!(%package, %tag, %error, "the newest event was not archived");
+            }
+        }
+        let numbers = self.archived(package, tag).await?;
         let read = |seq: u64| self.archived_event(package, tag, seq);
         let events: Vec<_> = stream::iter(numbers).map(read).buffered(READS).try_collect().await?;
         let mut events: Vec<Event> = events.into_iter().flatten().collect();
-        if let Some(event) = pointer.as_ref().and_then(|state| state.event.clone())
-            && events.last().is_none_or(|last| last.seq < event.seq)
-        {
-            // The writer died between its commit and this step. A reader that may not write leaves it to the next.
-            if let Err(error) = self.archive(package, tag, &event).await {
-                tracing::debug!(%package, %tag, %error, "the newest event was not archived");
-            }
-            events.push(event);
-        }
+        let newest = pointer.as_ref().and_then(|state| state.event.clone());
+        events.extend(newest.filter(|event| events.last().is_none_or(|last| last.seq < event.seq)));
         if events.is_empty() && pointer.is_none() {
             return Err(Error::not_found(Missing::Tag(package.clone(), tag.clone())));
         }
         Ok(events)
+    }
+
+    /// The tag as a writer finds it.
+    async fn look(&self, package: &PackageName, tag: &TagName) -> Result<Seen> {
+        let pointer = self.pointer(package, tag).await?;
+        let revision = pointer.as_ref().map(|pointer| pointer.revision.clone());
+        let shown = match pointer {
+            Some(Pointer { state, .. }) => Current { version: state.version, last: state.event },
+            None => Current::default(),
+        };
+        if let Some(event) = shown.last.clone()
+            && self.ensure_archived(package, tag, &event).await?
+        {
+            return Ok(Seen { revision, shown, last: Some(event), settled: true });
+        }
+        // No pointer, one without an event, or one whose event lost its number to another: the history says where to go on.
+        let last = self.last_archived(package, tag).await?;
+        let settled = revision.is_none() && last.as_ref().is_none_or(|event| event.to.is_none());
+        Ok(Seen { revision, shown, last, settled })
+    }
+
+    /// Takes what a 2015 client did to the pointer into the history, then makes the pointer say so. The history decides
+    /// first, so that two writers who see the same cannot number it twice.
+    async fn settle(
+        &self,
+        package: &PackageName,
+        tag: &TagName,
+        seen: &Seen,
+        backoff: &mut Backoff,
+    ) -> Result<Option<Event>> {
+        let event = match &seen.last {
+            // It is in the history already: by another writer, or because the pointer was set back to what it was.
+            Some(last) if last.to == seen.shown.version => last.clone(),
+            last => {
+                let id = uuid::Uuid::new_v4().to_string();
+                let event = adopt_legacy(last.as_ref(), seen.shown.version, self.connect.clock.now(), id);
+                if !self.archive(package, tag, &event).await? {
+                    return Ok(None);
+                }
+                event
+            }
+        };
+        let attempt = self.exchange(package, tag, &event, seen.revision.clone(), backoff).await?;
+        Ok((attempt == Attempt::Committed).then_some(event))
     }
 
     pub(super) async fn commit_change(
@@ -136,64 +220,55 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
             tag.check_new()?;
             self.check_target(package, *to).await?;
         }
+        let key = keys::tag(package, tag);
         let mut backoff = self.backoff();
-        let mut expected = change.expected;
+        let mut wanted = change.clone();
         loop {
-            let pointer = self.pointer(package, tag).await?;
-            let last = match pointer.as_ref().and_then(|pointer| pointer.state.event.clone()) {
-                Some(event) => Some(event),
-                // Never set, or written or deleted by a 2015 client: the history says where to go on.
-                None => self.last_archived(package, tag).await?,
-            };
-            let version = pointer.as_ref().and_then(|pointer| pointer.state.version);
-            if let Some(event) = last.as_ref().filter(|event| event.id == change.id) {
+            let seen = self.look(package, tag).await?;
+            if seen.settled
+                && let Some(event) = seen.last.as_ref().filter(|event| event.id == change.id)
+            {
                 // A repeated request: the first one was carried out.
                 return Ok(outcome(tag, event.clone(), false));
             }
-            let revision = pointer.as_ref().map(|pointer| pointer.revision.clone());
-            let legacy_write = pointer.as_ref().is_some_and(|pointer| pointer.state.event.is_none());
-            let legacy_delete = pointer.is_none() && last.as_ref().is_some_and(|event| event.to.is_some());
-            if legacy_write || legacy_delete {
-                // A reader is shown event 0 here. What cannot hold must not leave a trace.
-                let shown = Current { version, last: None };
-                check_expected(&shown, expected)
-                    .map_err(|meaning| explain(meaning, package, tag, version))?;
-                let id = uuid::Uuid::new_v4().to_string();
-                let adopted = adopt_legacy(last.as_ref(), version, self.connect.clock.now(), id);
-                let attempt = self.put_pointer(package, tag, &adopted, revision, &mut backoff).await?;
-                if let (Attempt::Committed, Expected::Seq(_)) = (attempt, expected) {
-                    expected = Expected::Seq(adopted.seq);
+            if !seen.settled {
+                // What cannot hold must not leave a trace.
+                check_expected(&seen.shown, wanted.expected)
+                    .map_err(|meaning| explain(meaning, package, tag, seen.shown.version))?;
+                let settled = self.settle(package, tag, &seen, &mut backoff).await?;
+                if let (Some(event), Expected::Seq(_)) = (&settled, wanted.expected) {
+                    wanted.expected = Expected::Seq(event.seq);
                 }
-                // Committed or beaten: either way the pointer is to be read again.
+                if settled.is_none() && !backoff.pause().await {
+                    return Err(Error::new(Meaning::Throttled, "win the race for the tag").with_key(key));
+                }
                 continue;
             }
-            let current = Current { version, last };
-            let wanted = TagChange { expected, ..change.clone() };
+            let current = Current { version: seen.shown.version, last: seen.last };
             let next = next_event(&current, &wanted, self.connect.clock.now())
                 .map_err(|meaning| explain(meaning, package, tag, current.version))?;
             let event = match next {
                 Next::Unchanged => {
-                    let state = TagState { tag: tag.clone(), version, event: current.last };
-                    return Ok(TagOutcome { state, event: None, previous: version, archive_pending: false });
+                    let previous = current.version;
+                    let state = TagState { tag: tag.clone(), version: current.version, event: current.last };
+                    return Ok(TagOutcome { state, event: None, previous, archive_pending: false });
                 }
                 Next::Commit(event) => *event,
             };
-            if let Some(last) = &current.last {
-                self.archive(package, tag, last).await?;
-            }
-            match self.put_pointer(package, tag, &event, revision, &mut backoff).await? {
-                Attempt::Committed => {
-                    let archived = self.archive(package, tag, &event).await;
-                    if let Err(error) = &archived {
+            records::check_size(&records::encode_pointer(&event))?;
+            if self.exchange(package, tag, &event, seen.revision, &mut backoff).await? == Attempt::Committed {
+                match self.archive(package, tag, &event).await {
+                    Ok(true) => return Ok(outcome(tag, event, false)),
+                    // A 2015 client overwrote the pointer, and that has our number now: nothing of ours is visible.
+                    Ok(false) => {}
+                    Err(error) => {
                         tracing::warn!(%package, %tag, %error, "the event stands, its copy in the history is pending");
+                        return Ok(outcome(tag, event, true));
                     }
-                    return Ok(outcome(tag, event, archived.is_err()));
                 }
-                Attempt::Again if backoff.pause().await => {}
-                Attempt::Again => {
-                    return Err(Error::new(Meaning::Throttled, "win the race for the tag")
-                        .with_key(keys::tag(package, tag)));
-                }
+            }
+            if !backoff.pause().await {
+                return Err(Error::new(Meaning::Throttled, "win the race for the tag").with_key(key));
             }
         }
     }
@@ -212,9 +287,11 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         }
     }
 
-    /// Writes the pointer with `event`, on condition that it is still at `revision`. When the reply is lost, or a retry
-    /// below met its own write, the event's id tells whether it is there.
-    async fn put_pointer(
+    /// Writes the pointer with `event`, on condition that it is still at `revision`.
+    ///
+    /// When a reply is lost, the event's id tells whether the write arrived; while that is open, the very same bytes are
+    /// sent again on the same condition, so that the late write and the repeated one cannot both count.
+    async fn exchange(
         &self,
         package: &PackageName,
         tag: &TagName,
@@ -223,42 +300,57 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         backoff: &mut Backoff,
     ) -> Result<Attempt> {
         let key = keys::tag(package, tag);
-        let precondition = revision.map_or(Precondition::Absent, Precondition::Revision);
-        let failure = match self
-            .objects
-            .put(&key, records::encode_pointer(event), precondition, &BTreeMap::new())
-            .await
-        {
-            Ok(Put::Written(_)) => return Ok(Attempt::Committed),
-            Ok(Put::Refused) => None,
-            Err(error) if error.is_transient() => Some(error),
-            Err(error) => return Err(error),
-        };
+        let body = records::encode_pointer(event);
+        let precondition = revision.clone().map_or(Precondition::Absent, Precondition::Revision);
+        let mut in_doubt = false;
         loop {
-            match self.is_committed(package, tag, event).await {
-                Ok(true) => return Ok(Attempt::Committed),
-                Ok(false) => return Ok(Attempt::Again),
-                Err(error) if error.is_transient() && backoff.pause().await => {}
-                Err(error) => {
-                    // A refusal is certain by itself only if the write was never repeated below; we cannot know that.
-                    return Err(failure.unwrap_or(error).with_unsettled(&event.id));
+            let put = self.objects.put(&key, body.clone(), precondition.clone(), &BTreeMap::new()).await;
+            let failure = match put {
+                Ok(Put::Written(_)) => return Ok(Attempt::Committed),
+                Ok(Put::Refused) => None,
+                Err(error) if !error.is_transient() && !in_doubt => return Err(error),
+                Err(error) => Some(error),
+            };
+            in_doubt |= failure.is_some();
+            let whereabouts = loop {
+                match self.whereabouts(package, tag, event, revision.as_ref()).await {
+                    Err(error) if error.is_transient() && backoff.pause().await => {}
+                    known => break known,
                 }
+            };
+            let open = || Error::new(Meaning::Unavailable, "change the tag").with_key(&key);
+            match whereabouts {
+                Ok(Whereabouts::Committed) => return Ok(Attempt::Committed),
+                Ok(Whereabouts::Beaten) => return Ok(Attempt::Beaten),
+                // Refused although nothing changed: another write of this key is being decided.
+                Ok(Whereabouts::Pending) if !in_doubt => return Ok(Attempt::Beaten),
+                Ok(Whereabouts::Pending)
+                    if failure.as_ref().is_none_or(Error::is_transient) && backoff.pause().await => {}
+                Ok(Whereabouts::Pending) => return Err(failure.unwrap_or_else(open).in_doubt(&event.id)),
+                Err(error) => return Err(failure.unwrap_or(error).in_doubt(&event.id)),
             }
         }
     }
 
-    /// Whether `event` is the pointer's, or in the history because others moved the tag since.
-    async fn is_committed(&self, package: &PackageName, tag: &TagName, event: &Event) -> Result<bool> {
+    async fn whereabouts(
+        &self,
+        package: &PackageName,
+        tag: &TagName,
+        event: &Event,
+        before: Option<&Revision>,
+    ) -> Result<Whereabouts> {
         let pointer = self.pointer(package, tag).await?;
-        let now = pointer.and_then(|pointer| pointer.state.event);
-        if let Some(now) = &now
-            && now.seq <= event.seq
-        {
-            return Ok(now.id == event.id);
+        let now = pointer.as_ref().and_then(|pointer| pointer.state.event.as_ref());
+        if now.is_some_and(|now| now.id == event.id) {
+            return Ok(Whereabouts::Committed);
         }
-        // A successor archives our event before it overwrites the pointer.
+        if pointer.as_ref().map(|pointer| &pointer.revision) == before {
+            return Ok(Whereabouts::Pending);
+        }
+        // Whoever of ours overwrites the pointer has archived its event before.
         let archived = self.archived_event(package, tag, event.seq).await?;
-        Ok(archived.is_some_and(|archived| archived.id == event.id))
+        let ours = archived.is_some_and(|archived| archived.id == event.id);
+        Ok(if ours { Whereabouts::Committed } else { Whereabouts::Beaten })
     }
 }
 

@@ -21,6 +21,13 @@ fn following(version: Version, numbering: Numbering, taken: u32) -> Option<Versi
     version.get().checked_add(step).and_then(Version::new)
 }
 
+/// Whose a version number is, after a write that was not confirmed.
+enum Taken {
+    Ours,
+    Other,
+    Not,
+}
+
 /// The hint object as it was read.
 struct Hint {
     version: Option<Version>,
@@ -137,8 +144,8 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
             low = 0;
         }
         let mut step = 1_i64;
-        while exists(low.saturating_add(step)).await? {
-            low += step;
+        while exists(low.saturating_add(step)).await? && low < i64::MAX {
+            low = low.saturating_add(step);
             step = step.saturating_mul(2);
         }
         let mut high = low.saturating_add(step);
@@ -164,28 +171,51 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         }
     }
 
+    /// The highest number by listing them all.
+    pub(super) async fn highest_listed(&self, package: &PackageName) -> Result<Option<Version>> {
+        Ok(self.numbers(package, None).await?.pop())
+    }
+
     pub(super) async fn newest_versions(&self, package: &PackageName, count: usize) -> Result<Newest> {
-        let numbers = match self.numbering().await? {
-            Numbering::Timestamp => self.numbers(package, None).await?,
-            Numbering::Sequence => {
-                let hint = self.hint(package).await?;
-                let highest = self.highest(package, &hint).await?.map_or(0, Version::get);
-                (1..=highest).filter_map(Version::new).collect()
+        if self.numbering().await? == Numbering::Sequence {
+            let hint = self.hint(package).await?;
+            let highest = self.highest(package, &hint).await?.map_or(0, Version::get);
+            let downwards = (1..=highest).rev().filter_map(Version::new);
+            if let Some(records) = self.newest_of(package, downwards, count).await?
+                && highest > 0
+            {
+                return Ok(Newest { records, version_count: highest.unsigned_abs() });
             }
-        };
+            // A sequence with a hole is none: a client that numbers otherwise wrote here. Only a listing knows.
+        }
+        let numbers = self.numbers(package, None).await?;
         if numbers.is_empty() {
             return Err(Error::not_found(Missing::Package(package.clone())));
         }
+        let records = self.newest_of(package, numbers.iter().rev().copied(), count).await?;
+        Ok(Newest { records: records.unwrap_or_default(), version_count: numbers.len() as u64 })
+    }
+
+    /// The first `count` records of `versions` that were not removed; nothing if one of them does not exist.
+    async fn newest_of(
+        &self,
+        package: &PackageName,
+        versions: impl Iterator<Item = Version> + Send,
+        count: usize,
+    ) -> Result<Option<Vec<VersionRecord>>> {
         let read = |version: Version| self.any_version(package, version);
-        let mut records =
-            stream::iter(numbers.iter().rev().copied()).map(read).buffered(count.clamp(1, READS));
-        let mut newest = Newest { records: Vec::new(), version_count: numbers.len() as u64 };
-        while newest.records.len() < count
-            && let Some(record) = records.try_next().await?
+        let mut found = stream::iter(versions).map(read).buffered(count.clamp(1, READS));
+        let mut records = Vec::new();
+        while records.len() < count
+            && let Some(record) = found.try_next().await?
         {
-            newest.records.extend(record.filter(|record| !record.is_removed()));
+            match record {
+                None => return Ok(None),
+                Some(record) if record.is_removed() => {}
+                Some(record) => records.push(record),
+            }
         }
-        Ok(newest)
+        Ok(Some(records))
     }
 
     pub(super) async fn all_versions(&self, package: &PackageName) -> Result<Vec<VersionRecord>> {
@@ -205,9 +235,11 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
     pub(super) async fn add_version(&self, package: &PackageName, new: &NewVersion) -> Result<VersionRecord> {
         package.check_new()?;
         check_basename(&new.basename)?;
-        let numbering = self.numbering().await?;
-        let hint = self.hint(package).await?;
-        let highest = self.highest(package, &hint).await?;
+        let (numbering, hint) = self.numbering_and_hint(package).await?;
+        let highest = match &hint {
+            Some(hint) => self.highest(package, hint).await?,
+            None => None,
+        };
         if let Some(expected) = new.if_latest {
             self.check_latest(package, expected, highest, numbering).await?;
         }
@@ -221,49 +253,59 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
             }
         };
         let body = records::encode_version(new, now);
+        records::check_size(&body)?;
         let mut backoff = self.backoff();
         let mut taken = 0_u32;
+        let mut in_doubt = false;
         loop {
             let key = keys::version(package, version);
             let put = self.objects.put(&key, body.clone(), Precondition::Absent, &new.metadata).await;
             let failure = match put {
                 Ok(Put::Written(_)) => break,
                 Ok(Put::Refused) => None,
-                Err(error) if error.is_transient() => Some(error),
-                Err(error) => return Err(error),
+                Err(error) if !error.is_transient() && !in_doubt => return Err(error),
+                Err(error) => Some(error),
             };
-            match self.any_version(package, version).await {
-                Ok(Some(record)) if record.add_id.as_ref() == Some(&new.add_id) => break,
-                Ok(Some(_)) if new.if_latest.is_some() => {
+            in_doubt |= failure.is_some();
+            let found = match self.any_version(package, version).await {
+                // A refusal without any doubt is somebody else's version, whether or not this client may look at it.
+                Err(error) if !in_doubt && matches!(error.meaning(), Meaning::Denied { .. }) => {
+                    Ok(Taken::Other)
+                }
+                Err(error) => Err(error),
+                Ok(Some(record)) if record.add_id.as_ref() == Some(&new.add_id) => Ok(Taken::Ours),
+                Ok(Some(_)) => Ok(Taken::Other),
+                Ok(None) => Ok(Taken::Not),
+            };
+            match found {
+                Ok(Taken::Ours) => break,
+                Ok(Taken::Other) if new.if_latest.is_some() => {
                     let expected = new
                         .if_latest
                         .map_or_else(String::new, |version| format!("version {version} as the newest"));
-                    let found = format!("version {version}");
-                    return Err(
-                        Error::new(Meaning::Conflict { expected, found }, "add a version").with_key(key)
-                    );
+                    let meaning = Meaning::Conflict { expected, found: format!("version {version}") };
+                    return Err(Error::new(meaning, "add a version").with_key(key));
                 }
-                Ok(Some(_)) => {
+                // Create-only: whatever of ours is still under way to this key can have no effect any more.
+                Ok(Taken::Other) => {
+                    in_doubt = false;
                     taken += 1;
                     version = following(version, numbering, taken).ok_or_else(full)?;
                 }
-                Ok(None) => {
-                    if !backoff.pause().await {
-                        let late = failure.unwrap_or_else(|| {
-                            Error::new(Meaning::Unavailable, "add a version").with_key(key)
-                        });
-                        return Err(late.with_unsettled(&new.add_id));
-                    }
+                Ok(Taken::Not)
+                    if failure.as_ref().is_none_or(Error::is_transient) && backoff.pause().await => {}
+                Err(error) if error.is_transient() && backoff.pause().await => {}
+                Ok(Taken::Not) => {
+                    let failure = failure
+                        .unwrap_or_else(|| Error::new(Meaning::Unavailable, "add a version").with_key(key));
+                    return Err(failure.in_doubt(&new.add_id));
                 }
-                Err(error) if error.is_transient() => {
-                    if !backoff.pause().await {
-                        return Err(error.with_unsettled(&new.add_id));
-                    }
-                }
-                Err(error) => return Err(error.with_unsettled(&new.add_id)),
+                Err(error) => return Err(failure.unwrap_or(error).in_doubt(&new.add_id)),
             }
         }
-        self.raise_hint(package, version, hint).await;
+        if let Some(hint) = hint {
+            self.raise_hint(package, version, hint).await;
+        }
         let key = keys::version(package, version);
         let object = crate::ledger::Object {
             bytes: body,
@@ -271,6 +313,20 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
             metadata: BTreeMap::new(),
         };
         records::decode_version(package, version, &key, &object)
+    }
+
+    /// How to number, and where to start looking. No hint: this client may not read the package, only write it, and its
+    /// clock is all it has.
+    async fn numbering_and_hint(&self, package: &PackageName) -> Result<(Numbering, Option<Hint>)> {
+        let denied = |error: &Error| matches!(error.meaning(), Meaning::Denied { .. });
+        match (self.numbering().await, self.hint(package).await) {
+            (Ok(numbering), Ok(hint)) => Ok((numbering, Some(hint))),
+            (Ok(Numbering::Timestamp), Err(error)) if denied(&error) => Ok((Numbering::Timestamp, None)),
+            (Err(unknown), Err(error)) if denied(&unknown) && denied(&error) => {
+                Ok((Numbering::Timestamp, None))
+            }
+            (Err(error), _) | (_, Err(error)) => Err(error),
+        }
     }
 
     /// Checks `--if-version`. Only sequence numbers can promise it: there, the next number is one key that one writer

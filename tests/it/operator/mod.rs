@@ -10,6 +10,7 @@ mod deletion;
 mod drift;
 mod gate;
 mod hostile;
+mod leader;
 mod packages;
 mod process;
 mod promotion;

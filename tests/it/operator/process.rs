@@ -92,6 +92,16 @@ impl Operator {
         self.signal(Signal::TERM);
     }
 
+    /// Stops it without its knowledge, as a paused machine does.
+    pub(crate) fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub(crate) fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
     /// Its exit code, if it ends until `limit`.
     pub(crate) fn wait(&self, limit: Duration) -> Option<i32> {
         self.process.wait(limit)

@@ -1,6 +1,8 @@
 //! What the 2015 client leaves behind, and what happens when a writer dies half way: written raw, read through the
 //! ledger.
 
+mod faults;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 

@@ -1,0 +1,180 @@
+//! The caches: what fills them, when they are ready, and how many objects they hold.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use kube::api::{Api, ListParams};
+use kube::core::PartialObjectMeta;
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::reflector::{Store, store::Writer};
+use kube::runtime::watcher::{self, watcher};
+use kube::{Client, CustomResourceExt, Resource};
+use serde::de::DeserializeOwned;
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+use super::backoff::jitter;
+use super::context::Context;
+use super::error::is_status;
+use super::http::Readiness;
+use super::metrics::Objects;
+use super::route;
+use super::watch::{Change, Guarded, drive};
+use crate::api::conditions::{Condition, ConditionType, find};
+use crate::api::{MANAGED_BY, Reason, SackerLedger, SackerPackage, SackerTag};
+
+/// How often missing kinds are looked for.
+const KINDS_RETRY: Duration = Duration::from_secs(1);
+
+/// The writing ends of all caches.
+#[derive(Debug)]
+pub(super) struct Writers {
+    pub(super) ledgers: Writer<Guarded<SackerLedger>>,
+    pub(super) packages: Writer<Guarded<SackerPackage>>,
+    pub(super) tags: Writer<Guarded<SackerTag>>,
+    pub(super) namespaces: Writer<PartialObjectMeta<Namespace>>,
+    pub(super) config_maps: Writer<PartialObjectMeta<ConfigMap>>,
+}
+
+impl Default for Writers {
+    fn default() -> Self {
+        Self {
+            ledgers: Writer::new(()),
+            packages: Writer::new(()),
+            tags: Writer::new(()),
+            namespaces: Writer::new(()),
+            config_maps: Writer::new(()),
+        }
+    }
+}
+
+impl Writers {
+    /// Counts the objects in the caches.
+    pub(super) fn objects(
+        &self,
+    ) -> Objects<impl Fn() -> Vec<(&'static str, &'static str, i64)> + Send + Sync + 'static> {
+        let (ledgers, packages, tags) =
+            (self.ledgers.as_reader(), self.packages.as_reader(), self.tags.as_reader());
+        Objects::new(move || {
+            let mut counts = Vec::new();
+            count(&mut counts, "SackerLedger", &ledgers, |object| {
+                object.status.as_ref().map(|status| status.conditions.as_slice())
+            });
+            count(&mut counts, "SackerPackage", &packages, |object| {
+                object.status.as_ref().map(|status| status.conditions.as_slice())
+            });
+            count(&mut counts, "SackerTag", &tags, |object| {
+                object.status.as_ref().map(|status| status.conditions.as_slice())
+            });
+            counts
+        })
+    }
+}
+
+fn count<K>(
+    counts: &mut Vec<(&'static str, &'static str, i64)>,
+    kind: &'static str,
+    cache: &Store<Guarded<K>>,
+    conditions: impl Fn(&K) -> Option<&[Condition]>,
+) where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    let mut by_reason = std::collections::BTreeMap::new();
+    for object in cache.state() {
+        let found = object.0.as_ref().ok().and_then(&conditions);
+        let ready = found.and_then(|conditions| find(conditions, ConditionType::Ready));
+        // Only our own words: a reason that somebody wrote by hand must not become a label.
+        let reason =
+            ready.and_then(|ready| Reason::ALL.iter().find(|reason| reason.as_str() == ready.reason));
+        *by_reason.entry(reason.map_or("Unknown", |reason| reason.as_str())).or_insert(0) += 1;
+    }
+    counts.extend(by_reason.into_iter().map(|(reason, number)| (kind, reason, number)));
+}
+
+/// Waits until the API server knows all kinds. Installing them later than the operator is fine.
+pub(super) async fn kinds(client: &Client, readiness: &Readiness) {
+    let is_there = [
+        is_served::<SackerLedger>(client.clone()).boxed(),
+        is_served::<SackerPackage>(client.clone()).boxed(),
+        is_served::<SackerTag>(client.clone()).boxed(),
+    ];
+    let mut waiting = is_there.into_iter();
+    let names = [SackerLedger::crd_name(), SackerPackage::crd_name(), SackerTag::crd_name()];
+    for name in names {
+        readiness.waits_for("kinds", format!("the CustomResourceDefinition '{name}' is not there yet"));
+        if let Some(is_there) = waiting.next() {
+            is_there.await;
+        }
+    }
+}
+
+async fn is_served<K>(client: Client)
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+{
+    let api: Api<PartialObjectMeta<K>> = Api::all(client);
+    let parameters = ListParams::default().limit(1);
+    let mut told = false;
+    loop {
+        match api.list(&parameters).await {
+            Ok(_) => return,
+            Err(error) => {
+                // Said once; readiness says it all the time.
+                let missing = is_status(&error, 404);
+                if !told && missing {
+                    info!(kind = %K::kind(&()), "waiting for the CustomResourceDefinition");
+                } else if !told {
+                    warn!(kind = %K::kind(&()), %error, "waiting for the API server");
+                }
+                told = true;
+            }
+        }
+        tokio::time::sleep(jitter(KINDS_RETRY)).await;
+    }
+}
+
+/// Starts the watches. Each one ends only with its task.
+pub(super) fn watch(watches: &mut JoinSet<()>, context: &Arc<Context>, timeout: Duration, writers: Writers) {
+    let seconds = u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX).max(1);
+    let plain = watcher::Config::default().timeout(seconds);
+    let ours = plain.clone().labels(&format!("{}={}", MANAGED_BY.0, MANAGED_BY.1));
+    watches.spawn(follow(context, "SackerLedger", plain.clone(), writers.ledgers, route::ledger));
+    watches.spawn(follow(context, "SackerPackage", plain.clone(), writers.packages, |context, change| {
+        route::package(context, change);
+    }));
+    watches.spawn(follow(context, "SackerTag", plain.clone(), writers.tags, |context, change| {
+        route::tag(context, change);
+    }));
+    watches.spawn(follow(context, "Namespace", plain, writers.namespaces, |context, change| {
+        route::namespace(context, change);
+    }));
+    watches.spawn(follow(context, "ConfigMap", ours, writers.config_maps, |context, change| {
+        route::config_map(context, change);
+    }));
+}
+
+fn follow<K>(
+    context: &Arc<Context>,
+    kind: &'static str,
+    config: watcher::Config,
+    writer: Writer<K>,
+    routed: impl Fn(&Arc<Context>, &Change<K>) + Send + Sync + 'static,
+) -> BoxFuture<'static, ()>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    let context = context.clone();
+    let api: Api<K> = Api::all(context.client.clone());
+    // Who manages which field is of no use here, and makes up half of many an object.
+    let events =
+        watcher(api, config).default_backoff().modify(|object| object.meta_mut().managed_fields = None);
+    async move {
+        let heard = || context.metrics.heard(kind, context.clock.now());
+        drive(events, writer, kind, heard, |change| routed(&context, &change)).await;
+    }
+    .boxed()
+}
