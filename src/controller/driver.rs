@@ -160,7 +160,7 @@ fn report<K: Reconcile>(outcome: Outcome<K>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::SackerTag;
+    use crate::api::{SackerTag, SackerTagStatus};
     use crate::clock::SystemClock;
     use crate::connect::Connect;
     use crate::controller::context::Policy;
@@ -200,6 +200,17 @@ mod tests {
         }
         fn meta_mut(&mut self) -> &mut ObjectMeta {
             self.0.meta_mut()
+        }
+    }
+
+    impl HasStatus for Bomb {
+        type Status = SackerTagStatus;
+
+        fn status(&self) -> Option<&SackerTagStatus> {
+            self.0.status()
+        }
+        fn status_mut(&mut self) -> &mut Option<SackerTagStatus> {
+            self.0.status_mut()
         }
     }
 

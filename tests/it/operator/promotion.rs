@@ -77,19 +77,6 @@ async fn every_kind_of_ledger_is_served() {
 }
 
 #[tokio::test]
-async fn who_asked_is_believed_only_where_a_policy_says_so() {
-    let Some(bench) = Bench::new().await else { return };
-    bench.versions(1).await;
-    let forged = json!({
-        "metadata": { "annotations": { "sacker.dev/requested-by": "the-boss" } },
-        "spec": { "ledger": bench.ledger_name, "package": bench.package.as_str(), "tag": "live", "version": 1 },
-    });
-    bench.api.apply(TAG, &bench.namespace, "live", forged).await;
-    bench.until_applied("live", 1).await;
-    assert_eq!(bench.history("live").await[0].by, format!("{}/live", bench.namespace));
-}
-
-#[tokio::test]
 async fn the_status_says_what_the_ledger_says() {
     let Some(bench) = Bench::new().await else { return };
     bench.versions(1).await;
