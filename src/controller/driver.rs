@@ -160,7 +160,7 @@ fn report<K: Reconcile>(outcome: Outcome<K>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{SackerTag, SackerTagStatus};
+    use crate::api::SackerTag;
     use crate::clock::SystemClock;
     use crate::connect::Connect;
     use crate::controller::context::Policy;
@@ -204,12 +204,12 @@ mod tests {
     }
 
     impl HasStatus for Bomb {
-        type Status = SackerTagStatus;
+        type Status = <SackerTag as HasStatus>::Status;
 
-        fn status(&self) -> Option<&SackerTagStatus> {
+        fn status(&self) -> Option<&Self::Status> {
             self.0.status()
         }
-        fn status_mut(&mut self) -> &mut Option<SackerTagStatus> {
+        fn status_mut(&mut self) -> &mut Option<Self::Status> {
             self.0.status_mut()
         }
     }
