@@ -25,6 +25,7 @@ pub mod environment;
 pub mod error;
 pub mod exit;
 pub mod fetch;
+mod files;
 #[cfg(feature = "init")]
 pub mod init;
 pub mod ledger;

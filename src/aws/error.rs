@@ -92,8 +92,13 @@ impl Call<'_> {
         }
         let (status, code) = status_and_code(error);
         let (meaning, hint) = match error {
-            SdkError::ServiceError(_) | SdkError::ResponseError(_) => {
-                self.answered(status.unwrap_or(0), code.unwrap_or_default(), error)
+            SdkError::ServiceError(_) => self.answered(status.unwrap_or(0), code.unwrap_or_default(), error),
+            // An answer that broke off: what there is of it may still say something.
+            SdkError::ResponseError(_) => {
+                match self.answered(status.unwrap_or(0), code.unwrap_or_default(), error) {
+                    (Meaning::Other, _) => (Meaning::Unavailable, None),
+                    answered => answered,
+                }
             }
             SdkError::TimeoutError(_) => (Meaning::Unavailable, None),
             SdkError::DispatchFailure(failure) if !failure.is_user() => {

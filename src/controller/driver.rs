@@ -12,9 +12,11 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _};
 use kube::core::ObjectMeta;
+use kube::core::object::HasStatus;
 use kube::runtime::controller::{Action, Config, Controller, Error};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt as _};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
@@ -29,7 +31,14 @@ use crate::api::conditions::Summary;
 
 /// A kind of object that a controller looks after.
 pub(super) trait Reconcile:
-    Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static
+    Resource<DynamicType = ()>
+    + HasStatus<Status: Serialize>
+    + Clone
+    + Debug
+    + DeserializeOwned
+    + Send
+    + Sync
+    + 'static
 {
     /// The controller.
     const NAME: Name;
@@ -89,6 +98,11 @@ async fn pass<K: Reconcile>(object: Arc<Guarded<K>>, context: Arc<Context>) -> R
                 .map(|()| Action::await_change())
         }
     };
+    let result = result.map(|action| match &object.0 {
+        // Corrected a moment ago, and wrong again: that waits, so that nobody writes in circles.
+        Ok(readable) if context.written.is_foreign(readable) => Action::requeue(status::CORRECTIONS),
+        _ => action,
+    });
     let time = context.clock.monotonic().saturating_sub(start);
     context.metrics.passed(K::NAME, time, result.as_ref().err().map(Failure::reason));
     if let (Ok(_), Some(uid)) = (&result, object.uid()) {
@@ -140,5 +154,135 @@ fn report<K: Reconcile>(outcome: Outcome<K>) {
         Err(error @ (Error::QueueError(_) | Error::RunnerError(_))) => {
             warn!(controller, %error, "the queue failed");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::SackerTag;
+    use crate::clock::SystemClock;
+    use crate::connect::Connect;
+    use crate::controller::context::Policy;
+    use crate::controller::events::Events;
+    use crate::controller::lease::Guard;
+    use crate::controller::metrics::{Metrics, Objects};
+    use crate::controller::pool::{ConnectOpener, Pool};
+    use kube::runtime::reflector::store::Writer;
+    use kube::{Client, Config};
+    use prometheus_client::registry::Registry;
+    use std::borrow::Cow;
+    use std::time::Duration;
+
+    /// A SackerTag whose every pass panics.
+    #[derive(Debug, Clone, serde::Deserialize)]
+    #[serde(transparent)]
+    struct Bomb(SackerTag);
+
+    impl Resource for Bomb {
+        type DynamicType = ();
+        type Scope = <SackerTag as Resource>::Scope;
+
+        fn kind((): &()) -> Cow<'_, str> {
+            SackerTag::kind(&())
+        }
+        fn group((): &()) -> Cow<'_, str> {
+            SackerTag::group(&())
+        }
+        fn version((): &()) -> Cow<'_, str> {
+            SackerTag::version(&())
+        }
+        fn plural((): &()) -> Cow<'_, str> {
+            SackerTag::plural(&())
+        }
+        fn meta(&self) -> &ObjectMeta {
+            self.0.meta()
+        }
+        fn meta_mut(&mut self) -> &mut ObjectMeta {
+            self.0.meta_mut()
+        }
+    }
+
+    impl HasStatus for Bomb {
+        type Status = <SackerTag as HasStatus>::Status;
+
+        fn status(&self) -> Option<&Self::Status> {
+            self.0.status()
+        }
+        fn status_mut(&mut self) -> &mut Option<Self::Status> {
+            self.0.status_mut()
+        }
+    }
+
+    impl Reconcile for Bomb {
+        const NAME: Name = Name::Tag;
+        const MANAGER: &'static str = "bomb";
+
+        fn objects(_: &Context) -> &Kind<Self> {
+            panic!("a pass does not look for others")
+        }
+
+        fn let_go(_: ObjectMeta, _: Arc<Context>) -> BoxFuture<'static, Result<(), Failure>> {
+            std::future::ready(Ok(())).boxed()
+        }
+
+        fn reconcile(self: Arc<Self>, _: Arc<Context>) -> BoxFuture<'static, Result<Action, Failure>> {
+            async { panic!("boom") }.boxed()
+        }
+    }
+
+    /// A context whose API server nobody serves.
+    fn context() -> (Arc<Context>, Arc<Registry>) {
+        let clock = Arc::new(SystemClock);
+        let config = Config::new("http://127.0.0.1:1".parse().expect("a URL"));
+        let client = Client::try_from(config).expect("a client");
+        let (metrics, registry) = Metrics::new(Box::new(Objects::new(Vec::new)));
+        let context = Context {
+            events: Events::new(client.clone(), "test"),
+            client,
+            policy: Policy {
+                controllers: Name::ALL.into(),
+                cluster: "test".into(),
+                trust_requested_by: false,
+                poll_interval: None,
+            },
+            guard: Guard::always(clock.clone()),
+            clock,
+            ledgers: Kind::new(Writer::new(()).as_reader()),
+            packages: Kind::new(Writer::new(()).as_reader()),
+            tags: Kind::new(Writer::new(()).as_reader()),
+            namespaces: Writer::new(()).as_reader(),
+            config_maps: Writer::new(()).as_reader(),
+            pool: Pool::new(Arc::new(ConnectOpener(Connect::default()))).0,
+            views: crate::controller::views::Views::default(),
+            polls: crate::controller::poll::Polls::default(),
+            probed: crate::controller::ledger::Probed::default(),
+            backoffs: crate::controller::backoff::Backoffs::default(),
+            written: status::Written::default(),
+            metrics,
+        };
+        (Arc::new(context), registry)
+    }
+
+    fn object() -> Bomb {
+        let spec = serde_json::json!({ "package": "a", "tag": "live", "version": 1 });
+        let mut tag = SackerTag::new("live", serde_json::from_value(spec).expect("a spec"));
+        tag.metadata.uid = Some("uid".into());
+        Bomb(tag)
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_failure_of_one_pass_and_is_tried_again_later() {
+        let (context, registry) = context();
+        let object = Arc::new(kube::core::DeserializeGuard(Ok(object())));
+        let outcome = pass(object.clone(), context.clone()).await;
+        let Err(failure @ Failure::Panicked(_)) = outcome else { panic!("{outcome:?}") };
+        assert_eq!(failure.to_string(), "panic: boom");
+        let again = again(object, &failure, context.clone());
+        assert!(again != Action::await_change() && again != Action::requeue(Duration::ZERO), "{again:?}");
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).expect("metrics");
+        let counted = "sacker_reconcile_failures_total{controller=\"tag\",reason=\"Internal\"} 1";
+        assert!(text.contains(counted), "{text}");
     }
 }

@@ -20,6 +20,10 @@ use super::context::Context;
 use super::error::{Failure, is_status};
 use crate::api::conditions::{Condition, Summary};
 
+/// How often an object's status is corrected, at most. Replicas that run without an election and disagree must not write
+/// in circles.
+pub(super) const CORRECTIONS: Duration = Duration::from_secs(10);
+
 /// The longest that a status may take to be written.
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -30,6 +34,8 @@ struct Entry {
     status: String,
     /// Whether another one is on its way, which the watch may show before the answer is here.
     is_writing: bool,
+    /// When (monotonic) somebody else's was last corrected.
+    corrected: Option<Duration>,
 }
 
 /// The statuses that this process wrote, or found to be right, last; by uid.
@@ -55,7 +61,9 @@ impl Written {
 
     fn note(&self, uid: String, resource_version: u64, status: &Value) {
         let status = status.to_string();
-        self.entries().insert(uid, Entry { resource_version, status, is_writing: false });
+        let mut entries = self.entries();
+        let corrected = entries.get(&uid).and_then(|entry| entry.corrected);
+        entries.insert(uid, Entry { resource_version, status, is_writing: false, corrected });
     }
 
     /// Notes a status that was found as it should be, unless a later one is known.
@@ -65,6 +73,17 @@ impl Written {
             let status = serde_json::to_value(status).unwrap_or_default();
             self.note(uid.clone(), version(object), &status);
         }
+    }
+
+    /// Whether a correction may be made at `now` (monotonic), which then counts as made.
+    fn may_correct(&self, uid: &str, now: Duration) -> bool {
+        let mut entries = self.entries();
+        let Some(entry) = entries.get_mut(uid) else { return true };
+        let is_early = entry.corrected.is_some_and(|last| now.saturating_sub(last) < CORRECTIONS);
+        if !is_early {
+            entry.corrected = Some(now);
+        }
+        !is_early
     }
 
     /// Forgets an object that is gone.
@@ -135,32 +154,53 @@ where
     K: Resource<DynamicType = ()> + HasStatus + Clone + Debug + DeserializeOwned,
     K::Status: Serialize + PartialEq,
 {
+    let value = serde_json::to_value(status).unwrap_or_default();
     if context.written.is_foreign(object) {
-        tracing::info!(object = %object.name_any(), "somebody else wrote the status: it is corrected");
-        clear::<K>(context, object).await?;
-    } else if previous == status {
+        return correct::<K>(context, manager, object, value).await;
+    }
+    if previous == status {
         context.written.confirm(object, status);
         return Ok(false);
     }
-    let value = serde_json::to_value(status).unwrap_or_default();
     apply::<K>(context, manager, object, value).await
 }
 
-/// Removes a status whole: an apply takes away only what we once applied.
-async fn clear<K>(context: &Context, object: &impl Resource) -> Result<(), Failure>
+/// Writes the right status over one that somebody else wrote. Where the right one is there already, another replica was
+/// faster.
+async fn correct<K>(
+    context: &Context,
+    manager: &'static str,
+    object: &impl Resource,
+    right: Value,
+) -> Result<bool, Failure>
 where
     K: Resource<DynamicType = ()>,
 {
-    context.may_write()?;
-    let body = json!({ "metadata": { "uid": object.meta().uid }, "status": null });
-    let api = dynamic::<K>(context, object.namespace().as_deref());
-    let name = object.name_any();
-    let (parameters, patch) = (PatchParams::default(), Patch::Merge(&body));
-    match tokio::time::timeout(DEADLINE, api.patch_status(&name, &parameters, &patch)).await {
-        Err(_) => Err(Failure::TimedOut("clear the status")),
-        Ok(Err(error)) if !is_status(&error, 404) => Err(Failure::api("clear the status")(error)),
-        Ok(_) => Ok(()),
+    let uid = object.meta().uid.clone().unwrap_or_default();
+    if !context.written.may_correct(&uid, context.clock.monotonic()) {
+        return Ok(false);
     }
+    let name = object.name_any();
+    let api = dynamic::<K>(context, object.namespace().as_deref());
+    let live = api.get_opt(&name).await.map_err(Failure::api("read the object"))?;
+    let Some(live) = live.filter(|live| live.metadata.uid == object.meta().uid) else { return Ok(false) };
+    let found = live.data.get("status").cloned().unwrap_or_default();
+    if without_times(found.clone()) == without_times(right.clone()) {
+        context.written.note(uid, version(&live), &found);
+        return Ok(false);
+    }
+    tracing::info!(kind = %K::kind(&()), object = %name, "somebody else wrote the status; it is corrected");
+    apply::<K>(context, manager, object, right).await
+}
+
+/// What an apply left standing, as a merge patch: it takes away only what we once applied ourselves.
+fn remains(found: &Value, right: &Value) -> Option<Value> {
+    let (found, right) = (found.as_object()?, right.as_object()?);
+    let surplus = found.keys().filter(|key| !right.contains_key(*key)).map(|key| (key.clone(), Value::Null));
+    let different = right.iter().filter(|(key, value)| found.get(*key) != Some(*value));
+    let patch: serde_json::Map<String, Value> =
+        surplus.chain(different.map(|(key, value)| (key.clone(), value.clone()))).collect();
+    (!patch.is_empty()).then(|| Value::from(patch))
 }
 
 async fn apply<K>(
@@ -187,17 +227,40 @@ where
     let patch = Patch::Apply(&body);
     let uid = object.meta().uid.clone().unwrap_or_default();
     context.written.begin(&uid);
-    let answer = tokio::time::timeout(DEADLINE, api.patch_status(&name, &parameters, &patch)).await;
-    if let Ok(Ok(patched)) = &answer {
-        context.metrics.status_written(manager);
-        context.written.note(uid, version(patched), &status);
-        return Ok(true);
+    let answer = patched(&api, &name, &parameters, &patch).await;
+    let answer = match answer {
+        Ok(Some(applied)) => {
+            context.metrics.status_written(manager);
+            let found = applied.data.get("status").cloned().unwrap_or_default();
+            match remains(&found, &status) {
+                None => Ok(Some(applied)),
+                Some(rest) => {
+                    let body = json!({ "metadata": { "uid": object.meta().uid }, "status": rest });
+                    patched(&api, &name, &PatchParams::default(), &Patch::Merge(&body)).await
+                }
+            }
+        }
+        other => other,
+    };
+    match &answer {
+        Ok(Some(written)) => context.written.note(uid, version(written), &status),
+        Ok(None) | Err(_) => context.written.fail(&uid),
     }
-    context.written.fail(&uid);
-    match answer {
+    answer.map(|written| written.is_some())
+}
+
+/// One patch of a status; nothing when the object is gone.
+async fn patched(
+    api: &Api<DynamicObject>,
+    name: &str,
+    parameters: &PatchParams,
+    patch: &Patch<&Value>,
+) -> Result<Option<DynamicObject>, Failure> {
+    match tokio::time::timeout(DEADLINE, api.patch_status(name, parameters, patch)).await {
         Err(_) => Err(Failure::TimedOut("write the status")),
-        Ok(Err(error)) if !is_status(&error, 404) => Err(Failure::api("write the status")(error)),
-        Ok(_) => Ok(false),
+        Ok(Ok(object)) => Ok(Some(object)),
+        Ok(Err(error)) if is_status(&error, 404) => Ok(None),
+        Ok(Err(error)) => Err(Failure::api("write the status")(error)),
     }
 }
 
@@ -283,5 +346,26 @@ mod tests {
         assert!(!written.is_foreign(&object(6, &forged)));
         written.forget("uid");
         assert!(!written.is_foreign(&object(9, &ours)));
+    }
+
+    #[test]
+    fn corrections_are_rare() {
+        let written = Written::default();
+        let ours = status(1, "2026-11-21T10:00:00Z");
+        written.confirm(&object(5, &ours), &ours);
+        assert!(written.may_correct("uid", Duration::from_secs(1)));
+        written.note("uid".into(), 6, &json!({}));
+        assert!(!written.may_correct("uid", Duration::from_secs(2)));
+        assert!(written.may_correct("uid", Duration::from_secs(11)));
+    }
+
+    #[test]
+    fn what_an_apply_left_is_removed() {
+        let right = json!({ "version": 1, "conditions": [{ "type": "Ready" }] });
+        assert_eq!(remains(&right, &right), None);
+        let found =
+            json!({ "version": 1, "conditions": [{ "type": "Ready" }, { "type": "X" }], "candidate": {} });
+        let rest = json!({ "candidate": null, "conditions": [{ "type": "Ready" }] });
+        assert_eq!(remains(&found, &right), Some(rest));
     }
 }

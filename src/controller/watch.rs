@@ -1,7 +1,7 @@
 //! Watches: one per kind, feeding a cache that every controller reads, and telling what changed.
 //!
 //! A watch runs in a standby too, so that its cache is warm when it takes over. What a change means is not decided here
-//! but in [`super::route`].
+//! but where it is routed (`route.rs`).
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,18 +1,18 @@
 //! Temporary files: made beside the destination, removed in every case but success, and swept up after a process that
 //! was killed.
 //!
-//! A living file is recognised by its lock, which dies with its process. Not responsible for what is written.
+//! Locks and sweeping are [`crate::files`]' part. Not responsible for what is written.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Dir, Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::place::Place;
+use crate::files;
 
 const PREFIX: &[u8] = b".sacker-";
 const SUFFIX: &[u8] = b".partial";
@@ -35,12 +35,8 @@ impl Temporary {
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
             let file = place.open_beneath(&name, flags, Mode::RUSR | Mode::WUSR)?;
             let temporary = Self { place: Arc::clone(place), name };
-            match file.try_lock() {
-                // Another fetch swept the file before it was locked.
-                Ok(()) if file.metadata()?.nlink() == 0 => {}
-                Err(TryLockError::WouldBlock) => {}
-                // Where there are no locks, nobody can hold one, and nobody sweeps.
-                Ok(()) | Err(TryLockError::Error(_)) => return Ok((temporary, file)),
+            if files::claim(&file)? {
+                return Ok((temporary, file));
             }
         }
     }
@@ -58,27 +54,9 @@ impl Drop for Temporary {
     }
 }
 
-/// Removes temporary files that no living process holds. Without this a container that is killed again and again would
-/// fill its volume. What cannot be removed stays: this is a courtesy, not a condition.
+/// Removes temporary files that no living process holds.
 pub(super) fn sweep(place: &Place) {
-    let Ok(entries) = Dir::read_from(place.directory()) else { return };
-    for entry in entries.flatten() {
-        let name = OsStr::from_bytes(entry.file_name().to_bytes());
-        if is_temporary(name) {
-            remove_if_abandoned(place, name);
-        }
-    }
-}
-
-fn remove_if_abandoned(place: &Place, name: &OsStr) {
-    let Ok(file) = place.open_beneath(name, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()) else { return };
-    let is_file = file.metadata().is_ok_and(|found| found.is_file());
-    // Removed while the lock is held: a process that made the file this moment finds it locked, or gone, and makes
-    // another one.
-    if is_file && file.try_lock().is_ok() {
-        let _ = rustix::fs::unlinkat(place.directory(), name, AtFlags::empty());
-        tracing::debug!("removed '{}', which an earlier run left", name.display());
-    }
+    files::sweep(place.directory(), is_temporary);
 }
 
 fn is_temporary(name: &OsStr) -> bool {

@@ -80,7 +80,15 @@ impl<'a> Transfer<'a> {
         loop {
             let stream = match &mut self.stream {
                 Some(stream) => stream,
-                None => self.stream.insert(self.reopen().await?),
+                None => match self.reopen().await {
+                    Ok(stream) => self.stream.insert(stream),
+                    // A store that is away for a while breaks the stream first, and then the attempts to take it up.
+                    Err(error) if error.is_transient() => {
+                        self.bear(error).await?;
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                },
             };
             let failure = match tokio::time::timeout(self.patience.stall, next_filled(stream)).await {
                 Ok(Some(Ok(bytes))) => return self.accept(bytes).map(Some),

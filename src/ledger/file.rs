@@ -3,17 +3,19 @@
 //! A create is a `link(2)` of a finished file, which fails if the name is taken; an exchange happens under a lock, by
 //! `rename(2)`. Files are synced before they get their name, directories after. Keys are paths below the directory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tempfile::NamedTempFile;
 
 use super::{Children, ConditionalObjects, Entry, InitOptions, Object, Precondition, Put, Revision};
 use crate::error::{Error, Meaning, Missing, Result, io_reason};
+use crate::files;
 use crate::model::{FileLocation, Numbering, Sha256};
 
 /// No record of a ledger is larger than this, in bytes.
@@ -29,22 +31,31 @@ const LOCK_DIRECTORY: &str = "_sacker/locks";
 /// Files below one directory.
 #[derive(Debug)]
 pub(super) struct FileObjects {
-    root: Arc<Path>,
+    place: Arc<Place>,
+}
+
+/// The directory, and what this process knows about it.
+#[derive(Debug)]
+struct Place {
+    root: PathBuf,
+    /// Directories whose names this process has made durable, or found to be.
+    durable: Mutex<HashSet<PathBuf>>,
+    swept: Once,
 }
 
 impl FileObjects {
     pub(super) fn new(location: &FileLocation) -> Self {
-        Self { root: Arc::from(location.path.as_path()) }
+        Self { place: Arc::new(Place::new(&location.path)) }
     }
 
     /// Runs blocking file work off the executor.
     async fn run<T, F>(&self, work: F) -> Result<T>
     where
         T: Send + 'static,
-        F: FnOnce(&Path) -> Result<T> + Send + 'static,
+        F: FnOnce(&Place) -> Result<T> + Send + 'static,
     {
-        let root = self.root.clone();
-        let finished = tokio::task::spawn_blocking(move || work(&root)).await;
+        let place = self.place.clone();
+        let finished = tokio::task::spawn_blocking(move || work(&place)).await;
         finished.unwrap_or_else(|error| {
             Err(Error::new(Meaning::Other, "use the ledger's directory").with_source(error))
         })
@@ -111,88 +122,127 @@ fn check_root(root: &Path) -> Result<()> {
         .with_hint(format!("create it with: sacker --ledger file://{} init", root.display())))
 }
 
-/// Makes the name of a file in `directory` durable.
-fn sync_directory(directory: &Path) -> Result<()> {
-    File::open(directory).and_then(|file| file.sync_all()).map_err(|error| failed("sync", directory, error))
+/// A directory, opened before a name in it changes: what can be refused is refused while nothing was written yet.
+struct Parent {
+    directory: File,
+    path: PathBuf,
 }
 
-/// Creates `directory` and what is missing above it, each durable in its parent.
-fn create_directory(root: &Path, directory: &Path) -> Result<()> {
-    if directory.is_dir() {
-        return Ok(());
+impl Parent {
+    fn open(path: &Path) -> Result<Self> {
+        let directory = File::open(path).map_err(|error| failed("open", path, error))?;
+        Ok(Self { directory, path: path.to_owned() })
     }
-    if let Some(parent) = directory.parent().filter(|parent| parent.starts_with(root)) {
-        create_directory(root, parent)?;
+
+    /// Makes the names in it durable.
+    ///
+    /// # Errors
+    /// `Unavailable`, whatever the reason: a name is in place that may not last, so only a look can tell.
+    fn sync(&self) -> Result<()> {
+        self.directory.sync_all().map_err(|error| {
+            let key = self.path.display().to_string();
+            Error::new(Meaning::Unavailable, "sync").with_key(key).with_source(error)
+        })
     }
-    match fs::create_dir(directory) {
-        Ok(()) => {}
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(failed("create", directory, error)),
+}
+
+impl Place {
+    fn new(root: &Path) -> Self {
+        Self { root: root.to_owned(), durable: Mutex::default(), swept: Once::new() }
     }
-    // Also when somebody else just created it: their sync may not have happened yet.
-    directory.parent().map_or(Ok(()), sync_directory)
-}
 
-/// A finished, synced file without a name of its own yet; removed when dropped.
-fn write_temporary(root: &Path, bytes: &[u8]) -> Result<tempfile::TempPath> {
-    let directory = root.join(TEMPORARY);
-    create_directory(root, &directory)?;
-    let broken = |error| failed("write", &directory, error);
-    let mut file = tempfile::Builder::new()
-        .permissions(<fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o666))
-        .tempfile_in(&directory)
-        .map_err(broken)?;
-    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(broken)?;
-    Ok(file.into_temp_path())
-}
-
-fn create(root: &Path, path: &Path, bytes: &[u8]) -> Result<Put> {
-    let directory = path.parent().unwrap_or(root);
-    create_directory(root, directory)?;
-    // Spares the write where the answer is clear; the link below decides.
-    if path.exists() {
-        return Ok(Put::Refused);
+    /// Creates `directory` and what is missing between it and the root, each durable in its parent. Also where somebody
+    /// else created it: their sync may not have happened.
+    fn create_directory(&self, directory: &Path) -> Result<()> {
+        let is_known = self.durable().contains(directory);
+        if directory == self.root || (is_known && directory.is_dir()) {
+            return Ok(());
+        }
+        let parent = directory.parent().unwrap_or(&self.root);
+        self.create_directory(parent)?;
+        match fs::create_dir(directory) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(failed("create", directory, error)),
+        }
+        files::sync_directory(parent).map_err(|error| failed("sync", parent, error))?;
+        self.durable().insert(directory.to_owned());
+        Ok(())
     }
-    let temporary = write_temporary(root, bytes)?;
-    match fs::hard_link(&temporary, path) {
-        Ok(()) => {}
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(Put::Refused),
-        Err(error) => return Err(failed("write", path, error)),
+
+    fn durable(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
+        self.durable.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    sync_directory(directory)?;
-    Ok(Put::Written(revision_of(bytes)))
-}
 
-fn replace(root: &Path, path: &Path, bytes: &[u8]) -> Result<Put> {
-    let directory = path.parent().unwrap_or(root);
-    create_directory(root, directory)?;
-    let temporary = write_temporary(root, bytes)?;
-    temporary.persist(path).map_err(|error| failed("write", path, error.error))?;
-    sync_directory(directory)?;
-    Ok(Put::Written(revision_of(bytes)))
-}
+    /// A finished, synced file without a name of its own yet; removed when dropped.
+    fn write_temporary(&self, bytes: &[u8]) -> Result<NamedTempFile> {
+        let directory = self.root.join(TEMPORARY);
+        self.create_directory(&directory)?;
+        let broken = |error| failed("write", &directory, error);
+        self.swept.call_once(|| {
+            if let Ok(directory) = File::open(&directory) {
+                files::sweep(&directory, |_| true);
+            }
+        });
+        let mut file = files::temporary(&directory, ".tmp", 0o666).map_err(broken)?;
+        file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(broken)?;
+        Ok(file)
+    }
 
-/// Holds the lock that exchanges of `key` take, between threads and processes. Released when dropped.
-fn lock(root: &Path, key: &str) -> Result<File> {
-    let directory = root.join(LOCK_DIRECTORY);
-    create_directory(root, &directory)?;
-    let stripe = Sha256::of(key.as_bytes()).as_bytes()[0] % LOCKS;
-    let path = directory.join(format!("{stripe:02x}"));
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
-    file.and_then(|file| file.lock().map(|()| file)).map_err(|error| failed("lock", &path, error))
-}
+    fn create(&self, path: &Path, bytes: &[u8]) -> Result<Put> {
+        let directory = path.parent().unwrap_or(&self.root);
+        self.create_directory(directory)?;
+        let parent = Parent::open(directory)?;
+        let linked = if path.exists() {
+            // Spares the write where the answer is clear; otherwise the link decides.
+            Err(ErrorKind::AlreadyExists.into())
+        } else {
+            fs::hard_link(self.write_temporary(bytes)?, path)
+        };
+        match linked {
+            Ok(()) => parent.sync().map(|()| Put::Written(revision_of(bytes))),
+            // What is there may be this write's own earlier attempt, and its name not durable yet.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => parent.sync().map(|()| Put::Refused),
+            Err(error) => Err(failed("write", path, error)),
+        }
+    }
 
-fn put(root: &Path, key: &str, bytes: &[u8], precondition: &Precondition) -> Result<Put> {
-    let path = path_of(root, key).ok_or_else(|| Error::invalid(format!("'{key}' cannot be a file name")))?;
-    check_root(root)?;
-    match precondition {
-        Precondition::Absent => create(root, &path, bytes),
-        Precondition::None => replace(root, &path, bytes),
-        Precondition::Revision(expected) => {
-            let _lock = lock(root, key)?;
-            match read(root, key)? {
-                Some(found) if revision_of(&found) == *expected => replace(root, &path, bytes),
-                _ => Ok(Put::Refused),
+    fn replace(&self, path: &Path, bytes: &[u8]) -> Result<Put> {
+        let directory = path.parent().unwrap_or(&self.root);
+        self.create_directory(directory)?;
+        let parent = Parent::open(directory)?;
+        let temporary = self.write_temporary(bytes)?;
+        temporary.persist(path).map_err(|error| failed("write", path, error.error))?;
+        parent.sync()?;
+        Ok(Put::Written(revision_of(bytes)))
+    }
+
+    /// Holds the lock that exchanges of `key` take, between threads and processes. Released when dropped.
+    fn lock(&self, key: &str) -> Result<File> {
+        let directory = self.root.join(LOCK_DIRECTORY);
+        self.create_directory(&directory)?;
+        let stripe = Sha256::of(key.as_bytes()).as_bytes()[0] % LOCKS;
+        let path = directory.join(format!("{stripe:02x}"));
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+        file.and_then(|file| file.lock().map(|()| file)).map_err(|error| failed("lock", &path, error))
+    }
+
+    fn put(&self, key: &str, bytes: &[u8], precondition: &Precondition) -> Result<Put> {
+        let root = &self.root;
+        let path =
+            path_of(root, key).ok_or_else(|| Error::invalid(format!("'{key}' cannot be a file name")))?;
+        check_root(root)?;
+        match precondition {
+            Precondition::Absent => self.create(&path, bytes),
+            Precondition::None => self.replace(&path, bytes),
+            Precondition::Revision(expected) => {
+                let _lock = self.lock(key)?;
+                match read(root, key)? {
+                    Some(found) if revision_of(&found) == *expected => self.replace(&path, bytes),
+                    // What is there may be this write's own earlier attempt, and its name not durable yet.
+                    Some(_) => Parent::open(path.parent().unwrap_or(root))?.sync().map(|()| Put::Refused),
+                    None => Ok(Put::Refused),
+                }
             }
         }
     }
@@ -237,6 +287,9 @@ fn collect(root: &Path, prefix: &str, keys: &mut Vec<String>) -> Result<()> {
 fn list(root: &Path, prefix: &str, start_after: &str, limit: usize) -> Result<Vec<Entry>> {
     let mut keys = Vec::new();
     collect(root, prefix, &mut keys)?;
+    if keys.is_empty() {
+        check_root(root)?;
+    }
     keys.retain(|key| key.as_str() > start_after);
     keys.sort_unstable();
     keys.truncate(limit);
@@ -260,22 +313,28 @@ fn children(root: &Path, prefix: &str) -> Result<Children> {
 impl ConditionalObjects for FileObjects {
     async fn get(&self, key: &str) -> Result<Option<Object>> {
         let key = key.to_owned();
-        let bytes = self.run(move |root| read(root, &key)).await?;
+        let bytes = self.run(move |place| {
+            let found = read(&place.root, &key)?;
+            if found.is_none() {
+                check_root(&place.root)?;
+            }
+            Ok(found)
+        });
         let object = |bytes: Vec<u8>| {
             let revision = revision_of(&bytes);
             Object { bytes: Bytes::from(bytes), revision, metadata: BTreeMap::new() }
         };
-        Ok(bytes.map(object))
+        Ok(bytes.await?.map(object))
     }
 
     async fn list(&self, prefix: &str, start_after: &str, limit: usize) -> Result<Vec<Entry>> {
         let (prefix, start_after) = (prefix.to_owned(), start_after.to_owned());
-        self.run(move |root| list(root, &prefix, &start_after, limit)).await
+        self.run(move |place| list(&place.root, &prefix, &start_after, limit)).await
     }
 
     async fn children(&self, prefix: &str, _start_after: Option<&str>) -> Result<Children> {
         let prefix = prefix.to_owned();
-        self.run(move |root| children(root, &prefix)).await
+        self.run(move |place| children(&place.root, &prefix)).await
     }
 
     async fn put(
@@ -286,7 +345,7 @@ impl ConditionalObjects for FileObjects {
         _metadata: &BTreeMap<String, String>,
     ) -> Result<Put> {
         let key = key.to_owned();
-        self.run(move |root| put(root, &key, &bytes, &precondition)).await
+        self.run(move |place| place.put(&key, &bytes, &precondition)).await
     }
 
     fn default_numbering(&self) -> Numbering {
@@ -294,14 +353,78 @@ impl ConditionalObjects for FileObjects {
     }
 
     async fn init(&self, _options: &InitOptions) -> Result<Vec<String>> {
-        self.run(|root| {
-            if root.is_dir() {
-                return Ok(Vec::new());
-            }
-            fs::create_dir_all(root).map_err(|error| failed("create", root, error))?;
-            root.parent().map_or(Ok(()), sync_directory)?;
-            Ok(vec![format!("created directory '{}'", root.display())])
+        self.run(|place| {
+            let root = &place.root;
+            let created = files::create_directories(root).map_err(|error| failed("create", root, error))?;
+            Ok(created.then(|| format!("created directory '{}'", root.display())).into_iter().collect())
         })
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{Mode, OFlags};
+
+    use super::*;
+
+    fn place() -> (tempfile::TempDir, Place) {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let place = Place::new(folder.path());
+        (folder, place)
+    }
+
+    #[test]
+    fn a_name_that_may_not_last_is_in_doubt() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let opened = rustix::fs::open(folder.path(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+        // Nothing can be synced through such a descriptor.
+        let directory = File::from(opened.expect("opened"));
+        let error = Parent { directory, path: folder.path().to_owned() }.sync().expect_err("no sync");
+        assert_eq!(*error.meaning(), Meaning::Unavailable, "{error:?}");
+    }
+
+    #[test]
+    fn what_killed_processes_left_is_removed() {
+        let (folder, place) = place();
+        let temporary = folder.path().join(TEMPORARY);
+        fs::create_dir_all(&temporary).expect("made");
+        fs::write(temporary.join(".tmpAbCdEf"), "left").expect("written");
+        let held = files::temporary(&temporary, ".tmp", 0o666).expect("made");
+        place.put("a/b", b"{}", &Precondition::Absent).expect("written");
+        let left: Vec<_> = names(&temporary).expect("listed");
+        let held_name = held.path().file_name().expect("a name").to_str().expect("UTF-8");
+        assert_eq!(left, [(held_name.to_owned(), false)]);
+    }
+
+    #[test]
+    fn directories_of_others_are_made_durable_once() {
+        let (folder, place) = place();
+        fs::create_dir_all(folder.path().join("a/b")).expect("made by somebody else");
+        place.put("a/b/c", b"{}", &Precondition::Absent).expect("written");
+        for directory in ["a", "a/b", "_sacker", "_sacker/tmp"] {
+            assert!(place.durable().contains(&folder.path().join(directory)), "{directory}");
+        }
+        // One that was removed meanwhile is made again.
+        fs::remove_dir_all(folder.path().join("a")).expect("removed");
+        let put = place.put("a/b/c", b"{}", &Precondition::Absent).expect("written");
+        assert!(matches!(put, Put::Written(_)));
+    }
+
+    #[tokio::test]
+    async fn a_ledger_that_is_not_there_is_named() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let objects = FileObjects::new(&FileLocation { path: folder.path().join("none") });
+        for error in [
+            objects.get("a").await.map(|_| ()).expect_err("no ledger"),
+            objects.list("a/", "a/", 1).await.map(|_| ()).expect_err("no ledger"),
+            objects.children("", None).await.map(|_| ()).expect_err("no ledger"),
+        ] {
+            assert!(matches!(error.meaning(), Meaning::NotFound(Missing::Backend(_))), "{error:?}");
+            assert!(error.hint().is_some_and(|hint| hint.ends_with("/none init")), "{error:?}");
+        }
+        assert_eq!(objects.init(&InitOptions::default()).await.expect("set up").len(), 1);
+        assert_eq!(objects.get("a").await.expect("read"), None);
+        assert!(objects.list("a/", "a/", 1).await.expect("listed").is_empty());
     }
 }

@@ -6,7 +6,11 @@ use std::collections::{BTreeMap, HashMap};
 
 use async_trait::async_trait;
 use aws_sdk_s3::primitives::ByteStream;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::base64;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use aws_smithy_types::retry::RetryConfig;
 use bytes::{Bytes, BytesMut};
 
 use super::{Children, ConditionalObjects, Entry, InitOptions, Object, Precondition, Put, Revision};
@@ -62,6 +66,24 @@ impl S3Objects {
         Ok(Some(bytes.freeze()))
     }
 
+    /// What a failure means. A 404 that no S3 server words this way comes from something in between, or from another kind
+    /// of server, and says nothing about the key.
+    fn error<E>(&self, operation: Operation, key: &str, error: &SdkError<E, HttpResponse>) -> Error
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let meant = self.bucket.error(operation, key, error);
+        if status_and_code(error).0 != Some(404) || meant.is_not_found() {
+            return meant;
+        }
+        Error::new(Meaning::Unavailable, operation.words)
+            .with_key(self.bucket.uri(key))
+            .with_hint(
+                "the answer was HTTP 404 without the code NoSuchKey; check that the endpoint is an S3 server",
+            )
+            .with_source(meant)
+    }
+
     fn revision(&self, key: &str, etag: Option<&str>) -> Result<Revision> {
         etag.map(|etag| Revision(etag.to_owned())).ok_or_else(|| {
             Error::new(Meaning::Other, "read the ETag of a record")
@@ -84,10 +106,11 @@ impl ConditionalObjects for S3Objects {
                 Ok(output) => output,
                 Err(error) => {
                     return match status_and_code(&error) {
-                        (Some(404), code) if code != Some("NoSuchBucket") => Ok(None),
-                        // MinIO has no object with an empty component in its key.
-                        (Some(400), Some("XMinioInvalidObjectName")) => Ok(None),
-                        _ => Err(self.bucket.error(READ, key, &error)),
+                        // The second: MinIO has no object with an empty component in its key.
+                        (Some(404), Some("NoSuchKey")) | (Some(400), Some("XMinioInvalidObjectName")) => {
+                            Ok(None)
+                        }
+                        _ => Err(self.error(READ, key, &error)),
                     };
                 }
             };
@@ -116,7 +139,7 @@ impl ConditionalObjects for S3Objects {
                 None => request.start_after(self.bucket.key(start_after)),
                 Some(token) => request.continuation_token(token),
             };
-            let page = request.send().await.map_err(|error| self.bucket.error(LIST, prefix, &error))?;
+            let page = request.send().await.map_err(|error| self.error(LIST, prefix, &error))?;
             for object in page.contents() {
                 let Some(key) = object.key() else { continue };
                 let revision = object.e_tag().map(|etag| Revision(etag.to_owned()));
@@ -138,7 +161,7 @@ impl ConditionalObjects for S3Objects {
         let request =
             self.bucket.client.list_objects_v2().bucket(&self.bucket.name).prefix(&whole).delimiter("/");
         let request = request.set_continuation_token(start_after.map(str::to_owned));
-        let page = request.send().await.map_err(|error| self.bucket.error(LIST, prefix, &error))?;
+        let page = request.send().await.map_err(|error| self.error(LIST, prefix, &error))?;
         let names = page
             .common_prefixes()
             .iter()
@@ -171,16 +194,21 @@ impl ConditionalObjects for S3Objects {
                 Precondition::Revision(revision) => request.if_match(&revision.0),
                 Precondition::None => request,
             };
-            let error = match request.send().await {
+            // A repetition below the caller, who compares ids, could hide a write behind the refusal of the next attempt.
+            let sent = if precondition == Precondition::None {
+                request.send().await
+            } else {
+                let once = aws_sdk_s3::Config::builder().retry_config(RetryConfig::disabled());
+                request.customize().config_override(once).send().await
+            };
+            let error = match sent {
                 Ok(output) => return self.revision(key, output.e_tag()).map(Put::Written),
                 Err(error) => error,
             };
             match status_and_code(&error) {
                 (Some(412), _) => return Ok(Put::Refused),
                 // What If-Match names is gone; servers differ between 404 and 412 here.
-                (Some(404), code)
-                    if code != Some("NoSuchBucket") && matches!(precondition, Precondition::Revision(_)) =>
-                {
+                (Some(404), Some("NoSuchKey")) if matches!(precondition, Precondition::Revision(_)) => {
                     return Ok(Put::Refused);
                 }
                 // Another write of this key is under way and nothing is decided yet: ask again, for the same key.
@@ -191,7 +219,7 @@ impl ConditionalObjects for S3Objects {
                         return Err(error.with_source("HTTP 409: other writes of this key are under way"));
                     }
                 }
-                _ => return Err(self.bucket.error(WRITE, key, &error)),
+                _ => return Err(self.error(WRITE, key, &error)),
             }
         }
     }

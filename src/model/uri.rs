@@ -115,7 +115,7 @@ impl<'a> Parts<'a> {
             Some(slash) => (&place[..slash], &place[slash + 1..]),
             None => (place, ""),
         };
-        if authority.contains('@') {
+        if scheme.contains('@') || authority.contains('@') {
             return Err(broken("credentials never stand in a URI; use the standard AWS settings"));
         }
         let query = url::form_urlencoded::parse(query.as_bytes())
@@ -139,7 +139,7 @@ impl<'a> Parts<'a> {
             None => Ok(None),
             Some("true" | "1") => Ok(Some(true)),
             Some("false" | "0") => Ok(Some(false)),
-            Some(other) => Err(self.broken(format_args!("{key} is 'true' or 'false', not '{other}'"))),
+            Some(_) => Err(self.broken(format_args!("{key} is 'true' or 'false'"))),
         }
     }
 
@@ -163,7 +163,8 @@ impl<'a> Parts<'a> {
     fn finish<T>(self, value: T, known: &str) -> Result<T> {
         match self.query.first() {
             Some((key, _)) => {
-                let rule = format!("unknown parameter '{key}'; known for {}://: {known}", self.scheme);
+                let key = shown_parameter(key);
+                let rule = format!("unknown parameter {key}; known for {}://: {known}", self.scheme);
                 Err(self.broken(rule))
             }
             None => Ok(value),
@@ -182,14 +183,24 @@ fn is_link_local(url: &url::Url) -> bool {
     }
 }
 
-/// A URI as it may stand in a message: whatever stands where a credential would is left out.
+/// A URI as it may stand in a message: without its parameters, and without what stands where a credential would.
 fn redacted(text: &str) -> String {
-    let text: String = text.chars().take(300).flat_map(char::escape_debug).collect();
-    match (text.find("://"), text.rfind('@')) {
-        (Some(scheme), Some(at)) if at > scheme => format!("{}://…{}", &text[..scheme], &text[at..]),
-        (None, Some(at)) => format!("…{}", &text[at..]),
-        _ => text,
-    }
+    let (place, query) = text.split_once('?').unwrap_or((text, ""));
+    let start = place.find("://").map_or(0, |scheme| scheme + "://".len());
+    let shown = match place.rfind('@') {
+        Some(at) if at >= start => format!("{}…{}", &place[..start], &place[at..]),
+        Some(at) => format!("…{}", &place[at..]),
+        // The '?' may be part of a password.
+        None if query.contains('@') && place[start..].contains(':') => format!("{}…", &place[..start]),
+        None => place.to_owned(),
+    };
+    shown.chars().take(300).flat_map(char::escape_debug).collect()
+}
+
+/// The name of a parameter, unless it looks like a value that lost its name.
+fn shown_parameter(key: &str) -> String {
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    if key.len() <= 32 && key.bytes().all(is_name) { format!("'{key}'") } else { "(not a name)".to_owned() }
 }
 
 fn dynamo(mut parts: Parts<'_>) -> Result<DynamoLocation> {
@@ -230,9 +241,7 @@ fn s3(mut parts: Parts<'_>) -> Result<S3Location> {
         None => None,
         Some("sequence") => Some(Numbering::Sequence),
         Some("timestamp") => Some(Numbering::Timestamp),
-        Some(other) => {
-            return Err(parts.broken(format_args!("versions is 'sequence' or 'timestamp', not '{other}'")));
-        }
+        Some(_) => return Err(parts.broken("versions is 'sequence' or 'timestamp'")),
     };
     let location = S3Location { bucket, prefix, endpoint, region, path_style, single_writer, versions };
     parts.finish(location, "endpoint, region, path_style, single_writer, versions")
@@ -397,6 +406,17 @@ mod tests {
             ("s3://bucket?endpoint=http://2852039166", "link-local"),
             ("s3://bucket?endpoint=http://[::ffff:169.254.169.254]", "link-local"),
             ("s3://bucket?endpoint=http://0xa9.0376.43518", "link-local"),
+            ("s3://bucket?endpoint=http%3A%2F%2Fuser%3Asecret%40host", "credentials never stand"),
+            ("s3://bucket?secret_key=secret", "unknown parameter 'secret_key'"),
+            ("s3://bucket?wJalrXUtnFEMI/secret/bPxRfiCY", "unknown parameter (not a name)"),
+            ("s3://bucket?path_style=secret", "'true' or 'false'"),
+            ("s3://bucket?versions=sequence?key=secret", "'sequence' or 'timestamp'"),
+            ("s3://key:secret?more@bucket", "a bucket name has"),
+            ("key:secret@s3://bucket", "credentials never stand in a URI"),
+            ("key:secret@bucket", "must look like"),
+            ("bucket?secret_key=secret", "must look like"),
+            ("ftp://x/y?password=secret", "not a kind of ledger"),
+            ("file:///a/../b?token=secret", "'..'"),
             ("s3://bucket/a//b", "'//'"),
             ("dynamo://us-east-1", "3 to 250"),
             ("dynamo:///sacker", "dynamo://<region>/<prefix>"),
@@ -407,7 +427,7 @@ mod tests {
         ] {
             let error = text.parse::<LedgerUri>().expect_err(text).to_string();
             assert!(error.contains(rule), "{text}: {error}");
-            assert!(!error.contains("secret"), "{error}");
+            assert!(!error.replace("'secret_key'", "").contains("secret"), "{error}");
         }
     }
 }

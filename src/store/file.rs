@@ -3,11 +3,11 @@
 //! A blob gets its name when all its bytes are on disk and had the right digest; a power cut leaves either the whole
 //! blob or none. All file work happens off the executor. Not responsible for verifying what it hands out.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use super::source::{Source, blocking};
 use super::{BlobFile, BlobInfo, BlobReader, Progress, PutOutcome, Store};
 use crate::error::{Error, Meaning, Missing, Result};
+use crate::files;
 use crate::model::{FileLocation, Sha256, StoreUri};
 
 /// Bytes that are written at once.
@@ -38,11 +39,16 @@ const UNFINISHED: &str = ".unfinished-";
 pub(super) struct FileStore {
     uri: StoreUri,
     root: Arc<Path>,
+    swept: Arc<Once>,
 }
 
 impl FileStore {
     pub(super) fn new(location: &FileLocation) -> Self {
-        Self { uri: StoreUri::File(location.clone()), root: Arc::from(location.path.as_path()) }
+        Self {
+            uri: StoreUri::File(location.clone()),
+            root: Arc::from(location.path.as_path()),
+            swept: Arc::new(Once::new()),
+        }
     }
 
     fn path(&self, sha256: &Sha256) -> PathBuf {
@@ -62,25 +68,29 @@ fn failed(operation: &'static str, path: &Path, error: io::Error) -> Error {
 
 /// Makes the names in `directory` durable.
 fn sync(directory: &Path) -> Result<()> {
-    File::open(directory).and_then(|file| file.sync_all()).map_err(|error| failed("sync", directory, error))
+    files::sync_directory(directory).map_err(|error| failed("sync", directory, error))
 }
 
-/// Creates a directory with all above it, durably. Returns whether it was not there.
 fn create(directory: &Path) -> Result<bool> {
-    if directory.is_dir() {
+    files::create_directories(directory).map_err(|error| failed("create", directory, error))
+}
+
+/// Makes a blob durable that is there already: whoever wrote it may not have come that far. False if there is none of this
+/// size.
+fn confirm(path: &Path, size: u64) -> Result<bool> {
+    if !fs::metadata(path).is_ok_and(|there| there.is_file() && there.len() == size) {
         return Ok(false);
     }
-    if let Some(parent) = directory.parent() {
-        create(parent)?;
-    }
-    match fs::create_dir(directory) {
-        Ok(()) => {}
-        // Somebody was quicker.
-        Err(error) if error.kind() == ErrorKind::AlreadyExists && directory.is_dir() => return Ok(false),
-        Err(error) => return Err(failed("create", directory, error)),
-    }
-    directory.parent().map_or(Ok(()), sync)?;
+    File::open(path).and_then(|file| file.sync_all()).map_err(|error| failed("sync", path, error))?;
+    path.parent().map_or(Ok(()), sync)?;
     Ok(true)
+}
+
+/// Removes what killed processes left in the store. Looked for once per store that is opened.
+fn sweep(root: &Path) {
+    if let Ok(directory) = File::open(root) {
+        files::sweep(&directory, |name| name.as_bytes().starts_with(UNFINISHED.as_bytes()));
+    }
 }
 
 fn look(root: &Path, path: &Path) -> Result<Option<BlobInfo>> {
@@ -112,12 +122,8 @@ struct Incoming {
 impl Incoming {
     fn create(source: Source, root: &Path) -> Result<Self> {
         create(root)?;
-        let file = tempfile::Builder::new()
-            .prefix(UNFINISHED)
-            // The umask applies.
-            .permissions(Permissions::from_mode(0o644))
-            .tempfile_in(root)
-            .map_err(|error| failed("write to", root, error))?;
+        let file =
+            files::temporary(root, UNFINISHED, 0o644).map_err(|error| failed("write to", root, error))?;
         Ok(Self { source, file })
     }
 
@@ -136,14 +142,17 @@ impl Incoming {
         let replace = fs::metadata(path).is_ok_and(|there| there.len() != self.source.size());
         let named =
             if replace { self.file.persist(path) } else { self.file.persist_noclobber(path) }.map(|_| ());
-        let outcome = match named {
-            Ok(()) => PutOutcome::Uploaded,
-            Err(error) if error.error.kind() == ErrorKind::AlreadyExists => PutOutcome::AlreadyThere,
+        match named {
+            Ok(()) => {}
+            Err(error) if error.error.kind() == ErrorKind::AlreadyExists => {
+                // Another writer gave the name: it may not be durable yet.
+                confirm(path, self.source.size())?;
+                return Ok(PutOutcome::AlreadyThere);
+            }
             Err(error) => return Err(failed("write", path, error.error)),
-        };
-        // Also when another writer gave the name: it may not be durable yet.
+        }
         path.parent().map_or(Ok(()), sync)?;
-        Ok(outcome)
+        Ok(PutOutcome::Uploaded)
     }
 }
 
@@ -184,13 +193,18 @@ impl Store for FileStore {
         let there = {
             let path = path.clone();
             // A store that is not there yet has no blob; the directory is made on the way.
-            blocking(move || Ok(fs::metadata(path).is_ok_and(|there| there.is_file() && there.len() == size)))
+            blocking(move || confirm(&path, size))
         };
         if there.await? {
             return Ok(PutOutcome::AlreadyThere);
         }
         let source = Source::open_blob(blob).await?;
-        let mut incoming = blocking(move || Incoming::create(source, &root)).await?;
+        let swept = self.swept.clone();
+        let mut incoming = blocking(move || {
+            swept.call_once(|| sweep(&root));
+            Incoming::create(source, &root)
+        })
+        .await?;
         // A step at a time, so that a dropped future drops the unfinished file with it.
         loop {
             let (length, rest) = blocking(move || incoming.copy_chunk()).await?;

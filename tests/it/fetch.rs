@@ -86,6 +86,7 @@ fn with_old_file() -> (TempDir, PathBuf) {
 #[case::many_resets_with_progress(&[
     Fault::BreakAt(1_100_000), Fault::BreakAt(2_200_000), Fault::BreakAt(3_300_000), Fault::BreakAt(4_400_000), Fault::None,
 ], 5)]
+#[case::away_for_a_while(&[Fault::BreakAt(1000), Fault::Away, Fault::None], 3)]
 #[tokio::test]
 async fn passing_faults_are_survived(#[case] script: &[Fault], #[case] opened: usize) {
     let blob = blob();
@@ -144,6 +145,17 @@ async fn lasting_faults_leave_the_old_file(
     let empty = tempfile::tempdir().expect("a temporary directory");
     get(&store, &artifact, empty.path()).await.expect_err("a failure");
     assert_eq!(names(empty.path()), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_store_that_stays_away_is_asked_as_often_as_patience_says() {
+    let blob = blob();
+    let store = FaultyStore::new(&[&blob], &[Fault::BreakAt(1000), Fault::Away]);
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let error = get(&store, &artifact(&blob), directory.path()).await.expect_err("a failure");
+    assert_eq!(Exit::from(&error), Exit::Unavailable, "{error}");
+    assert_eq!(store.opened(), 1 + usize::try_from(HASTE.retries).expect("few"));
+    assert_eq!(names(directory.path()), [""; 0]);
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use sacker::ledger::{
 };
 use sacker::model::{LedgerUri, Numbering};
 
+use crate::support::canned::Canned;
 use crate::support::testbed::{self, S3Server};
 use crate::support::{self, unique};
 
@@ -272,6 +273,45 @@ async fn a_missing_bucket_is_named(#[values(Kind::Minio, Kind::Versitygw)] kind:
     ] {
         let missing = Meaning::NotFound(Missing::Backend(format!("bucket '{bucket}'")));
         assert_eq!(*error.meaning(), missing, "{error:?}");
+    }
+}
+
+/// A bucket on a server that gives every request the same answer.
+async fn on_canned(canned: &Canned) -> S3Objects {
+    let uri: LedgerUri = format!("s3://bucket?endpoint={}", canned.endpoint).parse().expect("a URI");
+    let LedgerUri::S3(location) = uri else { panic!("{uri} is not S3") };
+    S3Objects::open(&location, &support::connect("id", "secret")).await.expect("opened")
+}
+
+#[rstest]
+#[case::away(Canned::with("503 Service Unavailable", ""))]
+#[case::no_reply(Canned::raw(""))]
+#[tokio::test]
+async fn a_conditional_write_is_sent_once(#[case] canned: Canned) {
+    let objects = on_canned(&canned).await;
+    let bytes = Bytes::from_static(b"{}");
+    let revision = Precondition::Revision(Revision("\"x\"".to_owned()));
+    for (sent, precondition) in [(1, Precondition::Absent), (2, revision)] {
+        let error = objects.put("a", bytes.clone(), precondition, &BTreeMap::new()).await.expect_err("away");
+        assert_eq!(*error.meaning(), Meaning::Unavailable, "{error:?}");
+        assert_eq!(canned.requests().len(), sent);
+    }
+}
+
+/// Something in between, or a server of another kind, answers for every path.
+#[tokio::test]
+async fn a_404_of_another_kind_of_server_is_no_absent_key() {
+    let canned = Canned::with("404 Not Found", "<html>not found</html>");
+    let objects = on_canned(&canned).await;
+    let bytes = Bytes::from_static(b"{}");
+    let revision = Precondition::Revision(Revision("\"x\"".to_owned()));
+    for error in [
+        objects.get("a").await.map(|_| ()).expect_err("no answer"),
+        objects.list("a/", "a/", 10).await.map(|_| ()).expect_err("no answer"),
+        objects.put("a", bytes, revision, &BTreeMap::new()).await.map(|_| ()).expect_err("no answer"),
+    ] {
+        assert_eq!(Exit::from(&error), Exit::Unavailable, "{error:?}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("NoSuchKey")), "{error:?}");
     }
 }
 

@@ -202,6 +202,16 @@ async fn the_second_put_sends_nothing(#[values(Kind::File, Kind::Minio, Kind::Ve
     assert_eq!(again, (PutOutcome::AlreadyThere, 0));
 }
 
+#[tokio::test]
+async fn what_a_killed_upload_left_is_removed() {
+    let Some(target) = Target::ready(Kind::File).await else { return };
+    std::fs::write(Path::new(&target.place).join(".unfinished-AbCdEf"), "left").expect("written");
+    assert_eq!(target.leftovers().await, 1);
+    let (path, sha256) = target.file(MIB);
+    put(&*target.store, &path, sha256, MIB as u64).await.expect("put");
+    assert_eq!(target.leftovers().await, 0);
+}
+
 #[rstest]
 #[tokio::test]
 async fn racing_puts_of_one_blob_all_succeed(#[values(Kind::File, Kind::Minio, Kind::Versitygw)] kind: Kind) {

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::DynamoLedger;
 use super::item::{self, Item, attribute, row_name};
 use super::read::Rows;
-use super::request::{Patience, send};
+use super::request::{Patience, send, single_attempt};
 use crate::aws::Call;
 use crate::error::{Error, Meaning, Result};
 use crate::model::{NewVersion, PackageName, Sha256, Version, VersionRecord, check_basename};
@@ -93,6 +93,8 @@ impl DynamoLedger {
                 .condition_expression("attribute_not_exists(#package)")
                 .expression_attribute_names("#package", attribute::PACKAGE)
                 .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+                .customize()
+                .config_override(single_attempt())
                 .send();
             let Err(failure) = send(patience, &call, request).await else { return record(&item) };
             if let Some(PutItemError::ConditionalCheckFailedException(refused)) = failure.service.as_deref() {
@@ -103,7 +105,7 @@ impl DynamoLedger {
                 return match self.version_item(patience, package, version).await {
                     Ok(Some(there)) => settled(&there),
                     Ok(None) => Ok(None),
-                    Err(error) => Err(unsettled(error, new)),
+                    Err(error) => Err(error.in_doubt(&new.add_id)),
                 };
             }
             let error = failure.error;
@@ -112,14 +114,13 @@ impl DynamoLedger {
                 if patience.pause().await {
                     continue;
                 }
-                return Err(unsettled(error, new));
+                return Err(error.in_doubt(&new.add_id));
             }
             if in_doubt {
-                // The next attempt failed for good: see what became of the one before.
+                // The next attempt failed for good: see what became of the one before. Where nothing is, it may still come.
                 return match self.version_item(patience, package, version).await {
                     Ok(Some(there)) => settled(&there),
-                    Ok(None) => Err(error),
-                    Err(_) => Err(unsettled(error, new)),
+                    Ok(None) | Err(_) => Err(error.in_doubt(&new.add_id)),
                 };
             }
             return Err(error);
@@ -149,10 +150,4 @@ impl DynamoLedger {
         Error::new(Meaning::Conflict { expected, found }, OPERATION)
             .with_key(format!("table '{}', '{package}'", self.versions))
     }
-}
-
-/// The error of an `add` that may have happened: always `Unavailable`, since every other meaning denies it.
-fn unsettled(error: Error, new: &NewVersion) -> Error {
-    let key = error.key().unwrap_or_default().to_owned();
-    Error::new(Meaning::Unavailable, OPERATION).with_key(key).with_source(error).with_unsettled(&new.add_id)
 }

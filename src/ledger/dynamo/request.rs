@@ -1,7 +1,8 @@
 //! Sending one request, and the time an operation has for all of its requests.
 //!
-//! Repeating a request that failed on the way is the SDK's business ([`crate::aws`]); this adds the deadline over all
-//! requests of an operation. Not responsible for what an answer means to an algorithm.
+//! Repeating a read that failed on the way is the SDK's business ([`crate::aws`]); this adds the deadline over all
+//! requests of an operation. Conditional writes are sent once ([`single_attempt`]) and repeated by whoever compares ids.
+//! Not responsible for what an answer means to an algorithm.
 
 use std::fmt;
 use std::future::Future;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use aws_smithy_types::retry::RetryConfig;
 use tokio::time::Instant;
 
 use crate::aws::Call;
@@ -61,6 +63,12 @@ impl<E> From<Failure<E>> for Error {
     fn from(failure: Failure<E>) -> Self {
         failure.error
     }
+}
+
+/// For conditional writes: no repetition below the loop that compares ids. Otherwise an attempt whose reply was lost could
+/// hide behind the refusal of the next one.
+pub(super) fn single_attempt() -> aws_sdk_dynamodb::config::Builder {
+    aws_sdk_dynamodb::Config::builder().retry_config(RetryConfig::disabled())
 }
 
 /// Sends one request within the time that is left.

@@ -151,7 +151,8 @@ impl DynamoLedger {
                         .with_source("the token of a fresh transaction was refused"));
                 }
                 Verdict::TokenUsed => {
-                    if let Some(own) = self.own_event(&patience, package, tag, &change.id).await? {
+                    let own = self.own_event(&patience, package, tag, &change.id).await;
+                    if let Some(own) = own.map_err(|error| error.in_doubt(&change.id))? {
                         return Ok(outcome(tag, own));
                     }
                     token_used = true;

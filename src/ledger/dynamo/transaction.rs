@@ -11,7 +11,7 @@ use aws_sdk_dynamodb::types::{
 
 use super::DynamoLedger;
 use super::item::{self, Item, attribute, number, row_name, text};
-use super::request::{Patience, send};
+use super::request::{Patience, send, single_attempt};
 use crate::aws::Call;
 use crate::error::{Error, Meaning, Result};
 use crate::model::{Event, PackageName, Sha256, TagName, Version};
@@ -80,6 +80,8 @@ impl DynamoLedger {
                 .transact_write_items()
                 .set_transact_items(Some(actions.clone()))
                 .client_request_token(commit.token)
+                .customize()
+                .config_override(single_attempt())
                 .send();
             let Err(failure) = send(patience, &call, request).await else {
                 return Ok(Verdict::Committed);
@@ -104,15 +106,16 @@ impl DynamoLedger {
                 if patience.pause().await {
                     continue;
                 }
-                return Err(unsettled(error, commit));
+                return Err(error.in_doubt(&commit.event.id));
             }
             if in_doubt {
-                // The next attempt failed for good: see what became of the one before.
+                // The next attempt failed for good: see what became of the one before. Where nothing is, it may still come.
                 let Commit { package, tag, event, .. } = commit;
                 return match self.event_at(patience, package, tag, event.seq).await {
                     Ok(Some(there)) if there.id == event.id => Ok(Verdict::Committed),
-                    Ok(_) => Err(error),
-                    Err(_) => Err(unsettled(error, commit)),
+                    // The number went to somebody else for good.
+                    Ok(Some(_)) => Err(error),
+                    Ok(None) | Err(_) => Err(error.in_doubt(&event.id)),
                 };
             }
             return Err(error);
@@ -257,15 +260,6 @@ fn read_reasons(reasons: &[CancellationReason], commit: &Commit<'_>) -> Reading 
         // No reason at all: whatever it was, looking again is safe.
         _ => Reading::Busy,
     }
-}
-
-/// The error of a change that may have happened: always `Unavailable`, since every other meaning denies it.
-fn unsettled(error: Error, commit: &Commit<'_>) -> Error {
-    let key = error.key().unwrap_or_default().to_owned();
-    Error::new(Meaning::Unavailable, OPERATION)
-        .with_key(key)
-        .with_source(error)
-        .with_unsettled(&commit.event.id)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use sacker::model::{Change, Expected, TagChange, verify_chain};
 use super::proxy::Fault;
 use super::{Tables, actor, moving, moving_from, new_version, package, shown, tag, version};
 
-/// More than the SDK repeats by itself.
+/// More than the SDK would repeat by itself.
 const MANY: usize = 8;
 
 #[tokio::test]
@@ -103,6 +103,53 @@ async fn an_add_that_cannot_be_settled_says_so_with_its_id() {
     let settled = tables.ledger.add(&frontend, &new).await.expect("add");
     assert_eq!(settled.version, version(1));
     assert_eq!(tables.ledger.versions(&frontend).await.expect("versions"), [settled]);
+}
+
+#[tokio::test]
+async fn a_reply_that_breaks_off_is_a_lost_one() {
+    let Some(tables) = Tables::new().await else { return };
+    let (frontend, live) = (package("frontend"), tag("live"));
+    tables.proxy.inject("PutItem", Fault::CutReply, 2);
+    let added = tables.ledger.add(&frontend, &new_version()).await.expect("add");
+    assert_eq!(tables.ledger.versions(&frontend).await.expect("versions"), [added]);
+    tables.proxy.inject("TransactWriteItems", Fault::CutReply, 2);
+    tables.ledger.change_tag(&frontend, &live, &moving(1)).await.expect("move");
+    assert_eq!(tables.ledger.history(&frontend, &live).await.expect("history").len(), 1);
+}
+
+#[tokio::test]
+async fn a_refusal_does_not_hide_the_attempt_before_it() {
+    let Some(tables) = Tables::new().await else { return };
+    let (frontend, live) = (package("frontend"), tag("live"));
+    // The first attempt was carried out: a look finds it.
+    tables.proxy.inject("PutItem", Fault::LoseReply, 1);
+    tables.proxy.inject("PutItem", Fault::Expire, usize::MAX);
+    let added = tables.ledger.add(&frontend, &new_version()).await.expect("add");
+    assert_eq!(added.version, version(1));
+    tables.proxy.inject("TransactWriteItems", Fault::LoseReply, 1);
+    tables.proxy.inject("TransactWriteItems", Fault::Expire, usize::MAX);
+    let first = moving(1);
+    let moved = tables.ledger.change_tag(&frontend, &live, &first).await.expect("move");
+    assert_eq!(moved.event.map(|event| event.id), Some(first.id));
+    tables.proxy.heal();
+
+    // Nothing is there yet, but the first attempt may still be on its way.
+    tables.proxy.inject("PutItem", Fault::LoseRequest, 1);
+    tables.proxy.inject("PutItem", Fault::Expire, usize::MAX);
+    let new = new_version();
+    let error = tables.ledger.add(&frontend, &new).await.expect_err("in doubt");
+    assert_eq!((error.meaning(), error.unsettled()), (&Meaning::Unavailable, Some(new.add_id.as_str())));
+    tables.proxy.inject("TransactWriteItems", Fault::LoseRequest, 1);
+    tables.proxy.inject("TransactWriteItems", Fault::Expire, usize::MAX);
+    let change = TagChange::new(Change::Untag, actor());
+    let error = tables.ledger.change_tag(&frontend, &live, &change).await.expect_err("in doubt");
+    assert_eq!((error.meaning(), error.unsettled()), (&Meaning::Unavailable, Some(change.id.as_str())));
+    tables.proxy.heal();
+
+    // A refusal alone is one.
+    tables.proxy.inject("PutItem", Fault::Expire, usize::MAX);
+    let error = tables.ledger.add(&frontend, &new_version()).await.expect_err("refused");
+    assert!(matches!(error.meaning(), Meaning::Denied { .. }) && error.unsettled().is_none(), "{error:?}");
 }
 
 #[tokio::test]

@@ -19,6 +19,10 @@ pub(crate) enum Fault {
     Throttle,
     /// Another transaction is at work on one of the items.
     Conflict,
+    /// The credentials have expired.
+    Expire,
+    /// It is carried out, and the reply breaks off within its body.
+    CutReply,
 }
 
 #[derive(Debug, Default)]
@@ -131,7 +135,8 @@ async fn serve(mut client: TcpStream, backend: String, state: Arc<Mutex<State>>)
             Some(Fault::LoseRequest) => return,
             Some(Fault::Throttle) => refusal("ProvisionedThroughputExceededException"),
             Some(Fault::Conflict) => refusal("TransactionCanceledException"),
-            None | Some(Fault::LoseReply | Fault::Hang) => {
+            Some(Fault::Expire) => refusal("ExpiredTokenException"),
+            None | Some(Fault::LoseReply | Fault::Hang | Fault::CutReply) => {
                 let Ok(mut server) = TcpStream::connect(&backend).await else { return };
                 if server.write_all(&request).await.is_err() {
                     return;
@@ -142,6 +147,10 @@ async fn serve(mut client: TcpStream, backend: String, state: Arc<Mutex<State>>)
         };
         match fault {
             Some(Fault::LoseReply) => return,
+            Some(Fault::CutReply) => {
+                let _ = client.write_all(&reply[..reply.len() - 1]).await;
+                return;
+            }
             Some(Fault::Hang) => std::future::pending().await,
             _ => {}
         }

@@ -32,6 +32,8 @@ pub(super) enum Fault {
     Shrunk(usize),
     /// `open` itself fails.
     Denied,
+    /// `open` itself fails, and may succeed later.
+    Away,
 }
 
 #[derive(Debug)]
@@ -125,6 +127,7 @@ impl Store for FaultyStore {
                 let (action, resource) = ("s3:GetObject".to_owned(), sha256.to_string());
                 return Err(Error::new(Meaning::Denied { action, resource }, "open the blob"));
             }
+            Fault::Away => return Err(Error::new(Meaning::Unavailable, "open the blob")),
         }
         let rest = Bytes::from(bytes).slice(offset..);
         let chunk = self.chunk;

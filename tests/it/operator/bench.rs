@@ -66,6 +66,16 @@ impl Bench<'static> {
         bench.until_ledger("True").await;
         Some(bench)
     }
+
+    /// On the shared operator, with a ledger on DynamoDB Local.
+    pub(crate) async fn on_dynamodb() -> Option<Self> {
+        let server = testbed::dynamodb()?;
+        let (cluster, operator) = shared()?;
+        let uri = server.uri(&unique("ledger"));
+        let bench = Self::with(cluster, Some(operator), uri, &server.connect(), None).await;
+        bench.until_ledger("True").await;
+        Some(bench)
+    }
 }
 
 impl<'a> Bench<'a> {

@@ -1,7 +1,7 @@
 //! `kill -9` in the middle of promotions: the next process ends what this one began, and nothing happens twice.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sacker::environment::Environment;
 use sacker::model::EventKind;
@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::bench::{Bench, say};
 use super::process::Operator;
-use crate::support::cluster::{Cluster, TAG};
+use crate::support::cluster::{Cluster, LEDGER, PACKAGE, TAG};
 
 /// How many promotions there are, and at least as many kills.
 const PROMOTIONS: usize = 20;
@@ -78,4 +78,54 @@ async fn twenty_kills_during_twenty_promotions_leave_every_tag_where_it_should_b
     say(&format!("{PROMOTIONS} promotions of {} tags through {kills} kills", TAGS.len()));
     operator.terminate();
     assert_eq!(operator.wait(Duration::from_secs(20)), Some(0), "{}", operator.log());
+}
+
+#[tokio::test]
+async fn two_operators_at_once_move_every_tag_once_and_come_to_rest() {
+    let Some(cluster) = Cluster::start() else { return };
+    cluster.install_crds();
+    let bench = Bench::on(&cluster, None).await;
+    bench.versions(2).await;
+    // Without an election nothing keeps them apart but the ledger's compare-and-swap.
+    let arguments = ["--cluster-name", "crash", "--leader-elect=false"];
+    let operators = [Operator::start(&cluster, &arguments), Operator::start(&cluster, &arguments)];
+    operators.iter().for_each(Operator::until_ready);
+    let names: Vec<String> = (0..10).map(|number| format!("tag-{number}")).collect();
+    for version in [1, 2, 1, 2] {
+        let spec = format!("version: {version}");
+        let tags = names.iter().map(|name| bench.tag_yaml(&bench.namespace, name, name, &spec));
+        cluster.apply(&tags.collect::<String>());
+        for name in &names {
+            bench.until_applied(name, version).await;
+        }
+    }
+    bench.apply_package("mirror", "publish: {configMap: artifacts}");
+    for name in &names {
+        let moves: Vec<_> = bench.history(name).await.iter().map(|event| (event.kind, event.to)).collect();
+        let to = |number| (EventKind::Move, sacker::model::Version::new(number));
+        assert_eq!(moves, [to(1), to(2), to(1), to(2)], "{name}");
+    }
+    // They agree, and neither corrects what the other wrote.
+    let versions = async || {
+        let mut seen = Vec::new();
+        for (kind, namespace) in [(TAG, &*bench.namespace), (PACKAGE, &*bench.namespace), (LEDGER, "")] {
+            for object in bench.api.list(kind, namespace).await {
+                seen.push((
+                    object["metadata"]["name"].clone(),
+                    object["metadata"]["resourceVersion"].clone(),
+                ));
+            }
+        }
+        seen
+    };
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let (mut before, mut since) = (versions().await, Instant::now());
+    while since.elapsed() < Duration::from_secs(5) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let now = versions().await;
+        if now != before {
+            assert!(Instant::now() < deadline, "they do not come to rest: {before:?} {now:?}");
+            (before, since) = (now, Instant::now());
+        }
+    }
 }

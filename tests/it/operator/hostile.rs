@@ -22,11 +22,17 @@ async fn a_forged_status_is_corrected_and_never_used() {
     let forged = json!({ "status": {
         "version": 2, "sha256": sha, "shortSha256": "ffffffffffff", "seq": 9, "owner": "k8s:x/y/z",
         "previousVersion": 7, "events": [], "by": "mallory",
+        // Nothing of ours stands here: it must go all the same.
+        "candidate": {
+            "version": 9, "since": "2020-01-01T00:00:00Z", "readyAt": "2020-01-01T00:00:00Z"
+        },
     } });
     bench.api.patch_status(TAG, &bench.namespace, "live", forged).await;
     let forged = json!({ "status": {
         "latest": { "version": 9, "sha256": sha }, "versionCount": 9,
-        "tags": [{ "name": "live", "version": 9, "sha256": sha }],
+        "tags": [
+            { "name": "live", "version": 9, "sha256": sha }, { "name": "zero", "version": 9, "sha256": sha }
+        ],
     } });
     bench.api.patch_status(PACKAGE, &bench.namespace, "mirror", forged).await;
 
@@ -46,6 +52,23 @@ async fn a_forged_status_is_corrected_and_never_used() {
     bench.api.patch_status(TAG, &bench.namespace, "absent", forged).await;
     let corrected = |object: &Value| Conditions::of(object).is("Ready", "False");
     bench.api.until((TAG, &bench.namespace, "absent"), "corrected", POLL * 2, corrected).await;
+}
+
+#[tokio::test]
+async fn a_forged_status_of_a_ledger_is_corrected() {
+    let Some(bench) = Bench::new().await else { return };
+    bench.versions(2).await;
+    bench.apply_tag("live", "version: 1");
+    bench.until_applied("live", 1).await;
+    let forged = json!({ "status": { "conditions": [{
+        "type": "Ready", "status": "False", "reason": "InvalidSpec", "message": "closed",
+        "lastTransitionTime": "2020-01-01T00:00:00Z", "observedGeneration": 1,
+    }] } });
+    bench.api.patch_status(LEDGER, "", &bench.ledger_name, forged).await;
+    let corrected = |object: &Value| Conditions::of(object).reason("Ready") == "Reachable";
+    bench.api.until((LEDGER, "", &bench.ledger_name), "corrected", POLL * 2, corrected).await;
+    bench.apply_tag("live", "version: 2");
+    bench.until_applied("live", 2).await;
 }
 
 #[tokio::test]

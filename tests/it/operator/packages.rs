@@ -135,11 +135,6 @@ async fn a_config_map_of_somebody_else_is_never_touched() {
     let labels = json!({ "app.kubernetes.io/managed-by": "sacker-operator" });
     for (name, metadata) in [("plain", json!({})), ("forged", json!({ "labels": labels }))] {
         let body = json!({ "metadata": metadata, "data": { "live": "mine" } });
-        let body = {
-            let mut body = body;
-            body["metadata"]["name"] = name.into();
-            body
-        };
         let before = bench.api.apply(CONFIG_MAP, &bench.namespace, name, body).await;
         bench.apply_package(name, &format!("publish: {{configMap: {name}}}"));
         let refused = |object: &Value| Conditions::of(object).reason("Stalled") == "ConfigMapNotOwned";

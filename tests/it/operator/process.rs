@@ -71,12 +71,12 @@ impl Operator {
         Some((code, format!("{head}\n\n{body}")))
     }
 
-    /// The value of a metric, of all its labels together. `name` is as it stands in the text.
-    pub(crate) fn metric(&self, name: &str) -> f64 {
+    /// The value of a counter, of all its labels together. `name` is as it stands in the text.
+    pub(crate) fn metric(&self, name: &str) -> u64 {
         let (_, page) = self.get("/metrics").expect("metrics are served");
         let value = |line: &str| {
             let rest = line.strip_prefix(name).filter(|rest| rest.starts_with(['{', ' ']))?;
-            rest.rsplit(' ').next()?.parse::<f64>().ok()
+            rest.rsplit(' ').next()?.parse::<u64>().ok()
         };
         page.lines().filter_map(value).sum()
     }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::bench::{Bench, Conditions, say};
 use crate::support::cluster::{EVENT, LEDGER, PACKAGE, TAG};
-use crate::support::eventually;
+use crate::support::{eventually, testbed};
 
 /// How soon after `kubectl apply` the ledger must have changed.
 const PROMPT: Duration = Duration::from_secs(2);
@@ -46,6 +46,47 @@ async fn applying_a_tag_moves_it_in_the_ledger_within_two_seconds() {
         assert_eq!(event.source, EventSource::Operator);
         assert_eq!(event.by, format!("{}/live", bench.namespace));
     }
+}
+
+#[tokio::test]
+async fn every_kind_of_ledger_is_served() {
+    let Some(minio) = testbed::minio() else { return };
+    let Some(s3) = Bench::on_s3(&minio.endpoint).await else { return };
+    let Some(dynamodb) = Bench::on_dynamodb().await else { return };
+    for (kind, bench) in [("s3", s3), ("dynamodb", dynamodb)] {
+        bench.versions(2).await;
+        bench.apply_tag("live", "version: 1");
+        bench.apply_package("mirror", "");
+        bench.until_applied("live", 1).await;
+        bench.apply_tag("live", "version: 2");
+        let accepted = Instant::now();
+        eventually("the ledger says 2", Duration::from_secs(30), async || {
+            bench.points_at("live").await == Some(2)
+        })
+        .await;
+        let took = accepted.elapsed();
+        say(&format!("{kind}: the ledger changed {took:?} after kubectl apply"));
+        assert!(took <= PROMPT, "{kind}: the ledger changed only {took:?} after kubectl apply");
+        bench.until_applied("live", 2).await;
+        assert_eq!(bench.history("live").await.len(), 2);
+        let shows = |object: &Value| object["status"]["tags"][0]["version"] == 2;
+        bench.until_package("mirror", "the tag at 2", shows).await;
+        bench.cluster.kubectl(&["-n", &bench.namespace, "delete", "stag", "live"]).success();
+        assert_eq!((bench.points_at("live").await, bench.owner_of("live").await), (Some(2), None));
+    }
+}
+
+#[tokio::test]
+async fn who_asked_is_believed_only_where_a_policy_says_so() {
+    let Some(bench) = Bench::new().await else { return };
+    bench.versions(1).await;
+    let forged = json!({
+        "metadata": { "annotations": { "sacker.dev/requested-by": "the-boss" } },
+        "spec": { "ledger": bench.ledger_name, "package": bench.package.as_str(), "tag": "live", "version": 1 },
+    });
+    bench.api.apply(TAG, &bench.namespace, "live", forged).await;
+    bench.until_applied("live", 1).await;
+    assert_eq!(bench.history("live").await[0].by, format!("{}/live", bench.namespace));
 }
 
 #[tokio::test]

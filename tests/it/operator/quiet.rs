@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::bench::{Bench, Conditions};
-use crate::support::cluster::{CONFIG_MAP, EVENT, LEDGER, PACKAGE, TAG};
+use super::process::Operator;
+use crate::support::cluster::{CONFIG_MAP, Cluster, EVENT, LEDGER, PACKAGE, TAG};
 
 /// How long it is looked at: several polls.
 const QUIET: Duration = Duration::from_secs(10);
@@ -24,8 +25,16 @@ fn files(directory: &Path, found: &mut BTreeMap<PathBuf, (u64, SystemTime)>) {
 }
 
 #[tokio::test]
-async fn nothing_is_written_while_nothing_changes() {
-    let Some(bench) = Bench::new().await else { return };
+async fn nothing_is_written_while_nothing_changes_nor_by_a_restart() {
+    let Some(cluster) = Cluster::start() else { return };
+    cluster.install_crds();
+    let start = || {
+        let operator = Operator::start(&cluster, &[]);
+        operator.until_ready();
+        operator
+    };
+    let first = start();
+    let bench = Bench::on(&cluster, None).await;
     bench.versions(2).await;
     bench.move_by_hand("theirs", 1).await;
     bench.apply_tag("live", "version: 1");
@@ -71,4 +80,17 @@ async fn nothing_is_written_while_nothing_changes() {
             (before, since) = (now, Instant::now());
         }
     }
+
+    // A new process looks at everything, and finds nothing to write either.
+    first.kill();
+    let second = start();
+    let end = Instant::now() + QUIET;
+    while Instant::now() < end || second.metric("sacker_polls_total") < 2 {
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        assert_eq!(look().await, before, "a restart writes");
+    }
+    assert!(second.metric("sacker_reconcile_total") >= 5, "it looked at everything");
+    // An apply of what is there already changes no resourceVersion, and is a request all the same.
+    assert_eq!(second.metric("sacker_status_writes_total"), 0);
+    assert_eq!(second.metric("sacker_tag_changes_total"), 0);
 }

@@ -200,7 +200,7 @@ impl Cluster {
         let name = unique("test");
         let labels: serde_json::Map<String, Value> =
             labels.iter().map(|(name, value)| ((*name).to_owned(), Value::from(*value))).collect();
-        let body = serde_json::json!({ "metadata": { "name": name, "labels": labels } });
+        let body = serde_json::json!({ "metadata": { "labels": labels } });
         self.api().await.apply(NAMESPACE, "", &name, body).await;
         name
     }
@@ -239,11 +239,12 @@ impl Objects {
         found.items.into_iter().map(shown).collect()
     }
 
-    /// Server-side apply of an object whose `apiVersion` and `kind` are left out.
+    /// Server-side apply of an object whose `apiVersion`, `kind` and name are left out.
     pub(crate) async fn apply(&self, kind: Kind, namespace: &str, name: &str, mut body: Value) -> Value {
         let resource = kind.resource();
         body["apiVersion"] = resource.api_version.into();
         body["kind"] = kind.name.into();
+        body["metadata"]["name"] = name.into();
         let parameters = PatchParams::apply("tests").force();
         let applied = self.of(kind, namespace).patch(name, &parameters, &Patch::Apply(&body)).await;
         shown(applied.expect("it is accepted"))

@@ -1,0 +1,122 @@
+//! What everything that keeps files has in common: temporary files that a killed process does not leave for ever, and
+//! directories whose names last.
+//!
+//! A living temporary file is recognised by its lock, which dies with its process. Not responsible for what is written, nor
+//! for what a failure means: errors are plain [`io::Error`]s.
+
+use std::ffi::OsStr;
+use std::fs::{self, File, Permissions, TryLockError};
+use std::io::{self, ErrorKind};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, Dir, Mode, OFlags};
+use tempfile::NamedTempFile;
+
+/// Locks a temporary file that was just made. False if somebody swept it before: make another one.
+pub(crate) fn claim(file: &File) -> io::Result<bool> {
+    match file.try_lock() {
+        Ok(()) => Ok(file.metadata()?.nlink() > 0),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        // Where there are no locks, nobody can hold one, and nobody sweeps.
+        Err(TryLockError::Error(_)) => Ok(true),
+    }
+}
+
+/// A locked, empty file with a random name. The umask applies to `mode`. Removed when dropped; the lock lasts as long.
+pub(crate) fn temporary(directory: &Path, prefix: &str, mode: u32) -> io::Result<NamedTempFile> {
+    loop {
+        let file = tempfile::Builder::new()
+            .prefix(prefix)
+            .permissions(Permissions::from_mode(mode))
+            .tempfile_in(directory)?;
+        if claim(file.as_file())? {
+            return Ok(file);
+        }
+    }
+}
+
+/// Removes the temporary files that no living process holds. Without this a process that is killed again and again would
+/// fill its disk. What cannot be removed stays: this is a courtesy, not a condition.
+pub(crate) fn sweep(directory: impl AsFd, is_temporary: impl Fn(&OsStr) -> bool) {
+    let directory = directory.as_fd();
+    let Ok(entries) = Dir::read_from(directory) else { return };
+    for entry in entries.flatten() {
+        let name = OsStr::from_bytes(entry.file_name().to_bytes());
+        if is_temporary(name) {
+            remove_if_abandoned(directory, name);
+        }
+    }
+}
+
+fn remove_if_abandoned(directory: impl AsFd, name: &OsStr) {
+    // A name of one component with NOFOLLOW leads nowhere else; without NONBLOCK a FIFO would hang the open.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let Ok(file) = rustix::fs::openat(&directory, name, flags, Mode::empty()) else { return };
+    let file = File::from(file);
+    let is_file = file.metadata().is_ok_and(|found| found.is_file());
+    // Removed while the lock is held: a process that made the file this moment finds it locked, or gone, and makes
+    // another one.
+    if is_file && file.try_lock().is_ok() {
+        let _ = rustix::fs::unlinkat(&directory, name, AtFlags::empty());
+        tracing::debug!("removed '{}', which an earlier run left", name.display());
+    }
+}
+
+/// Makes the names in `directory` durable.
+pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+/// Creates `directory` and all that is missing above it, durably. Returns whether it was not there.
+///
+/// A directory that is there may have been made by a process that did not get to its sync, so its name is synced as well;
+/// only where this user may not, it was somebody else's to set up.
+pub(crate) fn create_directories(directory: &Path) -> io::Result<bool> {
+    if directory.is_dir() {
+        let _ = directory.parent().map(sync_directory);
+        return Ok(false);
+    }
+    if let Some(parent) = directory.parent() {
+        create_directories(parent)?;
+    }
+    let created = match fs::create_dir(directory) {
+        Ok(()) => true,
+        // Somebody was quicker.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && directory.is_dir() => false,
+        Err(error) => return Err(error),
+    };
+    directory.parent().map_or(Ok(()), sync_directory)?;
+    Ok(created)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_abandoned_files_are_swept() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let held = temporary(folder.path(), ".unfinished-", 0o644).expect("made");
+        for name in [".unfinished-dead", "other"] {
+            fs::write(folder.path().join(name), "left").expect("written");
+        }
+        fs::create_dir(folder.path().join(".unfinished-directory")).expect("made");
+        let directory = File::open(folder.path()).expect("opened");
+        sweep(&directory, |name| name.as_bytes().starts_with(b".unfinished-"));
+        assert!(held.path().exists());
+        assert!(!folder.path().join(".unfinished-dead").exists());
+        assert!(folder.path().join("other").exists() && folder.path().join(".unfinished-directory").exists());
+        drop(held);
+        assert_eq!(fs::read_dir(folder.path()).expect("read").count(), 2);
+    }
+
+    #[test]
+    fn a_swept_file_is_not_claimed() {
+        let file = tempfile::NamedTempFile::new().expect("made");
+        fs::remove_file(file.path()).expect("swept");
+        assert!(!claim(file.as_file()).expect("looked"));
+    }
+}
