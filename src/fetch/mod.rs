@@ -129,18 +129,20 @@ pub async fn fetch_with(
     let mode = safe_mode(artifact.mode.unwrap_or(0));
     let destination = target.destination(artifact)?;
     let path = destination.path();
-    let place = Arc::new(blocking(move || Place::open(destination)).await?);
+    // What killed processes left goes also when the file can stay: nobody else would ever remove it.
+    let place = blocking(move || {
+        let place = Place::open(destination)?;
+        temporary::sweep(&place);
+        Ok(place)
+    });
+    let place = Arc::new(place.await?);
     if let Some(size) = keep(&place, artifact, mode).await? {
         return Ok(Fetched { path, size, sha256: artifact.sha256, already_there: true });
     }
 
-    let sweeping = Arc::clone(&place);
+    let looking = Arc::clone(&place);
     let recorded = artifact.size.unwrap_or(0);
-    blocking(move || {
-        temporary::sweep(&sweeping);
-        sweeping.check_space(recorded)
-    })
-    .await?;
+    blocking(move || looking.check_space(recorded)).await?;
     let mut transfer = Transfer::open(store, artifact, patience).await?;
     let size = transfer.size();
     let making = Arc::clone(&place);

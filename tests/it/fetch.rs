@@ -410,6 +410,12 @@ async fn leftovers_are_swept_and_living_files_are_not() {
 
     drop(lock);
     get(&store, &artifact(&blob), directory.path().join("other")).await.expect("the blob");
+    assert_eq!(names(directory.path()), [foreign.clone(), "app.jar".to_owned(), "other".to_owned()]);
+
+    // Also by a run that finds its file in place: maybe nobody comes after it.
+    fs::write(directory.path().join(&dead), "half").expect("a file");
+    let kept = get(&store, &artifact(&blob), directory.path()).await.expect("the blob");
+    assert!(kept.already_there);
     assert_eq!(names(directory.path()), [foreign, "app.jar".to_owned(), "other".to_owned()]);
 }
 
