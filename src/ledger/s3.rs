@@ -106,9 +106,10 @@ impl ConditionalObjects for S3Objects {
                 Ok(output) => output,
                 Err(error) => {
                     return match status_and_code(&error) {
-                        (Some(404), Some("NoSuchKey")) => Ok(None),
-                        // MinIO has no object with an empty component in its key.
-                        (Some(400), Some("XMinioInvalidObjectName")) => Ok(None),
+                        // MinIO has no object with an empty component in its key, and says so.
+                        (Some(404), Some("NoSuchKey")) | (Some(400), Some("XMinioInvalidObjectName")) => {
+                            Ok(None)
+                        }
                         _ => Err(self.error(READ, key, &error)),
                     };
                 }

@@ -150,7 +150,7 @@ impl Incoming {
                 return Ok(PutOutcome::AlreadyThere);
             }
             Err(error) => return Err(failed("write", path, error.error)),
-        };
+        }
         path.parent().map_or(Ok(()), sync)?;
         Ok(PutOutcome::Uploaded)
     }
