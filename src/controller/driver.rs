@@ -203,6 +203,17 @@ mod tests {
         }
     }
 
+    impl HasStatus for Bomb {
+        type Status = <SackerTag as HasStatus>::Status;
+
+        fn status(&self) -> Option<&Self::Status> {
+            self.0.status()
+        }
+        fn status_mut(&mut self) -> &mut Option<Self::Status> {
+            self.0.status_mut()
+        }
+    }
+
     impl Reconcile for Bomb {
         const NAME: Name = Name::Tag;
         const MANAGER: &'static str = "bomb";

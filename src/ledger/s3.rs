@@ -106,7 +106,7 @@ impl ConditionalObjects for S3Objects {
                 Ok(output) => output,
                 Err(error) => {
                     return match status_and_code(&error) {
-                        // MinIO has no object with an empty component in its key, and says so.
+                        // The second: MinIO has no object with an empty component in its key.
                         (Some(404), Some("NoSuchKey")) | (Some(400), Some("XMinioInvalidObjectName")) => {
                             Ok(None)
                         }
