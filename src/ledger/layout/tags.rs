@@ -175,22 +175,43 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
     }
 
     /// The tag as a writer finds it.
-    async fn look(&self, package: &PackageName, tag: &TagName) -> Result<Seen> {
-        let pointer = self.pointer(package, tag).await?;
-        let revision = pointer.as_ref().map(|pointer| pointer.revision.clone());
-        let shown = match pointer {
-            Some(Pointer { state, .. }) => Current { version: state.version, last: state.event },
-            None => Current::default(),
-        };
-        if let Some(event) = shown.last.clone()
-            && self.ensure_archived(package, tag, &event).await?
-        {
-            return Ok(Seen { revision, shown, last: Some(event), settled: true });
+    async fn look(&self, package: &PackageName, tag: &TagName, backoff: &mut Backoff) -> Result<Seen> {
+        let mut pointer = self.pointer(package, tag).await?;
+        loop {
+            let event = pointer.as_ref().and_then(|pointer| pointer.state.event.clone());
+            let mut last = event.clone();
+            let mut settled = match &event {
+                Some(event) => self.ensure_archived(package, tag, event).await?,
+                None => false,
+            };
+            if !settled {
+                // No pointer, one without an event, or one whose event lost its number to another: the history says
+                // where to go on.
+                last = self.last_archived(package, tag).await?;
+                settled = pointer.is_none() && last.as_ref().is_none_or(|event| event.to.is_none());
+            }
+            if !settled {
+                // That history may be younger than the pointer: an event is archived after its pointer was written. Only a
+                // pointer that still is as it was is a 2015 client's work, and not one of ours that moved meanwhile.
+                let again = self.pointer(package, tag).await?;
+                let revision =
+                    |pointer: &Option<Pointer>| pointer.as_ref().map(|found| found.revision.clone());
+                if revision(&again) != revision(&pointer) {
+                    if !backoff.pause().await {
+                        let key = keys::tag(package, tag);
+                        return Err(Error::new(Meaning::Throttled, "win the race for the tag").with_key(key));
+                    }
+                    pointer = again;
+                    continue;
+                }
+            }
+            let revision = pointer.as_ref().map(|pointer| pointer.revision.clone());
+            let shown = match pointer {
+                Some(Pointer { state, .. }) => Current { version: state.version, last: state.event },
+                None => Current::default(),
+            };
+            return Ok(Seen { revision, shown, last, settled });
         }
-        // No pointer, one without an event, or one whose event lost its number to another: the history says where to go on.
-        let last = self.last_archived(package, tag).await?;
-        let settled = revision.is_none() && last.as_ref().is_none_or(|event| event.to.is_none());
-        Ok(Seen { revision, shown, last, settled })
     }
 
     /// Takes what a 2015 client did to the pointer into the history, then makes the pointer say so. The history decides
@@ -235,7 +256,7 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         let mut backoff = self.backoff();
         let mut wanted = change.clone();
         loop {
-            let seen = self.look(package, tag).await?;
+            let seen = self.look(package, tag, &mut backoff).await?;
             if seen.settled
                 && let Some(event) = seen.last.as_ref().filter(|event| event.id == change.id)
             {

@@ -64,6 +64,10 @@ impl ConditionalObjects for Scripted {
     }
 
     async fn list(&self, prefix: &str, start_after: &str, limit: usize) -> Result<Vec<Entry>> {
+        // The question is on its way, too.
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
         let listed = self.inner.list(prefix, start_after, limit).await;
         // The answer is on its way for as long as others need for several moves.
         for _ in 0..50 {
@@ -401,4 +405,25 @@ async fn histories_are_linear_while_the_tag_moves() {
         }
     };
     tokio::join!(mover, reader);
+}
+
+#[tokio::test]
+async fn writers_of_a_new_tag_take_each_other_for_nobody_else() {
+    let (package, tag) = (p(), live());
+    // The second one begins at each moment of the first one's change.
+    for later in 0..150 {
+        let ledger = scripted(POINTER, [], None).await;
+        let (first, second) = (moving(version(1)), moving(version(2)));
+        let (one, other) = tokio::join!(ledger.change_tag(&package, &tag, &first), async {
+            for _ in 0..later {
+                tokio::task::yield_now().await;
+            }
+            ledger.change_tag(&package, &tag, &second).await
+        });
+        one.expect("move");
+        other.expect("move");
+        let story = story(&ledger).await;
+        let moves = story.iter().filter(|(kind, _)| *kind == EventKind::Move).count();
+        assert_eq!((moves, story.len()), (2, 2), "{later} later, nobody else was there: {story:?}");
+    }
 }
