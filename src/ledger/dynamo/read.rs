@@ -237,7 +237,9 @@ impl DynamoLedger {
             return Err(none());
         }
         let decode = |item: &Item| item::decode_tag(&self.tags, item).map(|row| row.state);
-        let tags = self.all(&Rows::tags(self, package), decode).await?;
+        let mut tags: Vec<TagState> = self.all(&Rows::tags(self, package), decode).await?;
+        // A 2015 client may have written a row of that name; it means nothing, there or here.
+        tags.retain(|state| state.tag.check_stored().is_ok());
         // An empty answer is only right for a package that exists.
         if tags.is_empty() && !self.has_versions(&self.patience(), package).await? {
             return Err(none());

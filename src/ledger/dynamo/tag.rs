@@ -83,10 +83,7 @@ impl DynamoLedger {
         tag: &TagName,
         change: &TagChange,
     ) -> Result<TagOutcome> {
-        // A row of that name means nothing here, so one that a 2015 client wrote may at least be removed.
-        if change.change != Change::Untag {
-            tag.check_stored()?;
-        }
+        tag.check_stored()?;
         let target = target(change);
         if target.is_some() || !item::can_be_package(package) {
             package.check_new()?;

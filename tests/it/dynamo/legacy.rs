@@ -153,7 +153,10 @@ async fn its_odd_tags_can_be_removed_but_not_moved() {
         assert!(matches!(error.meaning(), Meaning::Invalid { .. }), "{error}");
         assert!(tables.raw_tag("frontend", name).await.is_some_and(|row| !row.contains_key("seq")));
     }
-    for (name, _) in odd.iter().chain(&broken) {
+    let untag = TagChange::new(Change::Untag, actor());
+    let error = tables.ledger.change_tag(&frontend, &tag("latest"), &untag).await.expect_err("it is no tag");
+    assert!(matches!(error.meaning(), Meaning::Invalid { .. }), "{error}");
+    for (name, _) in odd.iter().chain(&broken).filter(|(name, _)| *name != "latest") {
         let untag = TagChange::new(Change::Untag, actor());
         tables.ledger.change_tag(&frontend, &tag(name), &untag).await.expect(name);
         assert_eq!(tables.raw_tag("frontend", name).await, None, "{name}");
