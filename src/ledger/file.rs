@@ -13,13 +13,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tempfile::NamedTempFile;
 
+use super::objects::OBJECT_MAX;
 use super::{Children, ConditionalObjects, Entry, InitOptions, Object, Precondition, Put, Revision};
 use crate::error::{Error, Meaning, Missing, Result, io_reason};
 use crate::files;
 use crate::model::{FileLocation, Numbering, Sha256};
-
-/// No record of a ledger is larger than this, in bytes.
-const OBJECT_MAX: u64 = 1 << 20;
 
 /// How many lock files exchanges are spread over; any number is right, more let more tags move at the same time.
 const LOCKS: u8 = 64;
@@ -102,8 +100,8 @@ fn read(root: &Path, key: &str) -> Result<Option<Vec<u8>>> {
         Err(error) => return Err(failed("read", &path, error)),
     };
     let mut bytes = Vec::new();
-    match file.take(OBJECT_MAX + 1).read_to_end(&mut bytes) {
-        Ok(length) if length as u64 > OBJECT_MAX => {
+    match file.take(OBJECT_MAX as u64 + 1).read_to_end(&mut bytes) {
+        Ok(length) if length > OBJECT_MAX => {
             Err(Error::corrupt(path.display().to_string(), "it is larger than any record"))
         }
         Ok(_) => Ok(Some(bytes)),

@@ -13,6 +13,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_smithy_types::retry::RetryConfig;
 use bytes::{Bytes, BytesMut};
 
+use super::objects::OBJECT_MAX;
 use super::{Children, ConditionalObjects, Entry, InitOptions, Object, Precondition, Put, Revision};
 use crate::aws::bucket::{Bucket, Operation};
 use crate::aws::status_and_code;
@@ -20,9 +21,6 @@ use crate::connect::Connect;
 use crate::error::{Error, Meaning, Result};
 use crate::model::{Numbering, S3Location, Sha256};
 use crate::retry::Backoff;
-
-/// No record of a ledger is larger than this, in bytes.
-const OBJECT_MAX: usize = 1 << 20;
 
 /// S3 takes this many bytes of user metadata, names and values together. What does not fit stands in the body only.
 const METADATA_MAX: usize = 2048;
