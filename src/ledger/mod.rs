@@ -12,8 +12,8 @@ use futures::stream::BoxStream;
 use crate::connect::Connect;
 use crate::error::{Error, Missing, Result};
 use crate::model::{
-    Event, LedgerUri, NewVersion, Numbering, PackageName, PackageView, Resolved, Spec, TagChange, TagName,
-    TagState, TagView, Version, VersionRecord,
+    Event, LedgerUri, NewVersion, Numbering, PackageName, PackageView, Removal, Resolved, Spec, TagChange,
+    TagName, TagState, TagView, Version, VersionRecord,
 };
 
 #[cfg(feature = "ledger-dynamo")]
@@ -74,6 +74,15 @@ pub struct TagOutcome {
     pub archive_pending: bool,
 }
 
+/// What the removal of a version came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Removed {
+    /// The tombstone: who removed the version, when and why.
+    pub record: VersionRecord,
+    /// False when it was removed before.
+    pub is_new: bool,
+}
+
 /// One ledger. Shared by many tasks; every method may be called at any time.
 ///
 /// # Errors
@@ -127,6 +136,18 @@ pub trait Ledger: Send + Sync + Debug {
         tag: &TagName,
         change: &TagChange,
     ) -> Result<TagOutcome>;
+
+    /// Replaces a version by a tombstone: its number stays taken for good, its bytes may be collected. A version that was
+    /// removed before is left as it is. `Conflict` naming the tags while any tag points to it; `NotFound(Version)` when it
+    /// was never added. No tag can come to point to it meanwhile.
+    async fn remove_version(
+        &self,
+        _package: &PackageName,
+        _version: Version,
+        _removal: &Removal,
+    ) -> Result<Removed> {
+        Err(Error::invalid("to be built"))
+    }
 
     /// All events of a tag, oldest first, also of a removed tag. `NotFound(Tag)` when there never was one.
     async fn history(&self, package: &PackageName, tag: &TagName) -> Result<Vec<Event>>;

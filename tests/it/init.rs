@@ -591,11 +591,7 @@ async fn kills_at_random_moments_never_spoil_the_file() {
     let home = Home::file().await;
     let (bytes, other_bytes) = (noise(24 << 20), noise(20 << 20));
     let blobs = [(home.add(&bytes).await, bytes), (home.add(&other_bytes).await, other_bytes)];
-    let seed = sacker::environment::Environment::of_process()
-        .get("SACKER_SEED")
-        .map_or_else(|| fastrand::u64(..), |seed| seed.parse().expect("a number"));
-    println!("SACKER_SEED={seed}");
-    let mut random = fastrand::Rng::with_seed(seed);
+    let mut random = fastrand::Rng::with_seed(crate::support::tier::seed("kill -9 during downloads"));
     let path = home.out().join("app.jar");
     for round in 0..20 {
         let argument = format!("{}=app.jar", blobs[round % 2].0.pinned());

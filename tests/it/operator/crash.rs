@@ -3,32 +3,24 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use sacker::environment::Environment;
 use sacker::model::EventKind;
 use serde_json::json;
 
 use super::bench::{Bench, say};
 use super::process::Operator;
 use crate::support::cluster::{Cluster, LEDGER, PACKAGE, TAG};
+use crate::support::tier;
 
 /// How many promotions there are, and at least as many kills.
 const PROMOTIONS: usize = 20;
 
 const TAGS: [&str; 4] = ["alpha", "beta", "gamma", "live"];
 
-/// The seed of this run: `SACKER_SEED`, or a fresh one.
-fn seed() -> u64 {
-    let given = Environment::of_process().get("SACKER_SEED").and_then(|text| text.parse().ok());
-    let seed = given.unwrap_or_else(|| fastrand::u64(..));
-    say(&format!("SACKER_SEED={seed}"));
-    seed
-}
-
 #[tokio::test]
 async fn twenty_kills_during_twenty_promotions_leave_every_tag_where_it_should_be() {
     let Some(cluster) = Cluster::start() else { return };
     cluster.install_crds();
-    let mut random = fastrand::Rng::with_seed(seed());
+    let mut random = fastrand::Rng::with_seed(tier::seed("kill -9 during promotions"));
     let bench = Bench::on(&cluster, None).await;
     bench.versions(5).await;
     let start = || Operator::start(&cluster, &["--cluster-name", "crash", "--lease-duration", "2s"]);

@@ -7,6 +7,7 @@ pub(crate) mod cluster;
 pub(crate) mod ledgers;
 pub(crate) mod process;
 pub(crate) mod testbed;
+pub(crate) mod tier;
 
 use std::time::Duration;
 
