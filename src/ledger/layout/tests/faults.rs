@@ -155,6 +155,14 @@ async fn scripted(
     ledger
 }
 
+/// The same, with a script for the exchange of a tag's first pointer: the write before it reserves the pointer.
+async fn at_the_exchange(
+    script: impl IntoIterator<Item = At>,
+    forever: Option<At>,
+) -> ObjectLedger<Scripted> {
+    scripted(POINTER, std::iter::once(At::Through).chain(script), forever).await
+}
+
 fn p() -> PackageName {
     PackageName::new("p").expect("an allowed name")
 }
@@ -185,7 +193,7 @@ async fn points_to(ledger: &ObjectLedger<Scripted>) -> Option<i64> {
 
 #[tokio::test]
 async fn a_lost_reply_is_recognised_as_success() {
-    let ledger = scripted(POINTER, [At::LoseReply], None).await;
+    let ledger = at_the_exchange([At::LoseReply], None).await;
     ledger
         .change_tag(&p(), &live(), &moving(version(1)).expecting(Expected::Seq(0)))
         .await
@@ -195,14 +203,14 @@ async fn a_lost_reply_is_recognised_as_success() {
 
 #[tokio::test]
 async fn a_lost_request_is_sent_again() {
-    let ledger = scripted(POINTER, [At::LoseRequest, At::LoseRequest], None).await;
+    let ledger = at_the_exchange([At::LoseRequest, At::LoseRequest], None).await;
     ledger.change_tag(&p(), &live(), &moving(version(1)).expecting(Expected::Seq(0))).await.expect("move");
     assert_eq!(story(&ledger).await, [(EventKind::Move, Some(1))]);
 }
 
 #[tokio::test]
 async fn a_write_that_stays_in_doubt_says_so_with_its_id() {
-    let ledger = scripted(POINTER, [], Some(At::LoseRequest)).await;
+    let ledger = at_the_exchange([], Some(At::LoseRequest)).await;
     let change = moving(version(1));
     let error = ledger.change_tag(&p(), &live(), &change).await.expect_err("no answer, ever");
     assert_eq!(error.meaning(), &Meaning::Unavailable);
@@ -211,16 +219,16 @@ async fn a_write_that_stays_in_doubt_says_so_with_its_id() {
 
 #[tokio::test]
 async fn a_refusal_after_a_lost_reply_is_not_believed() {
-    let ledger = scripted(POINTER, [At::LoseReply, At::Deny], None).await;
+    let ledger = at_the_exchange([At::LoseReply, At::Deny], None).await;
     ledger.change_tag(&p(), &live(), &moving(version(1))).await.expect("it happened");
-    let ledger = scripted(POINTER, [At::LoseRequest], Some(At::Deny)).await;
+    let ledger = at_the_exchange([At::LoseRequest], Some(At::Deny)).await;
     let error = ledger.change_tag(&p(), &live(), &moving(version(1))).await.expect_err("who knows");
     assert_eq!(Exit::from(&error), Exit::Unavailable, "{error}");
 }
 
 #[tokio::test]
 async fn a_refusal_at_once_is_a_refusal() {
-    let ledger = scripted(POINTER, [At::Deny], None).await;
+    let ledger = at_the_exchange([At::Deny], None).await;
     let error = ledger.change_tag(&p(), &live(), &moving(version(1))).await.expect_err("denied");
     assert_eq!(Exit::from(&error), Exit::Denied, "{error}");
 }
@@ -228,7 +236,7 @@ async fn a_refusal_at_once_is_a_refusal() {
 #[tokio::test]
 async fn a_blind_overwrite_before_the_event_is_archived_does_not_break_the_chain() {
     // The pointer is written, a 2015 client overwrites it, then the event is archived and acknowledged.
-    let ledger = scripted(POINTER, [At::ThenOverwritten(POINTER, "{\"version\": 3}".into())], None).await;
+    let ledger = at_the_exchange([At::ThenOverwritten(POINTER, "{\"version\": 3}".into())], None).await;
     ledger.change_tag(&p(), &live(), &moving(version(1))).await.expect("acknowledged");
     assert_eq!(points_to(&ledger).await, Some(3));
     ledger.change_tag(&p(), &live(), &moving(version(2))).await.expect("move");
