@@ -138,7 +138,11 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
     async fn archived_event(&self, package: &PackageName, tag: &TagName, seq: u64) -> Result<Option<Event>> {
         let key = keys::event(package, tag, seq);
         let object = self.objects.get(&key).await?;
-        object.map(|object| records::decode_event(&key, &object.bytes)).transpose()
+        let event = object.map(|object| records::decode_event(&key, &object.bytes)).transpose()?;
+        if let Some(event) = event.as_ref().filter(|event| event.seq == seq) {
+            self.archived.remember(package, tag, event);
+        }
+        Ok(event)
     }
 
     async fn last_archived(&self, package: &PackageName, tag: &TagName) -> Result<Option<Event>> {
@@ -154,7 +158,10 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         let key = keys::event(package, tag, event.seq);
         let body = records::encode_event(event);
         match self.objects.put(&key, body, Precondition::Absent, &BTreeMap::new()).await? {
-            Put::Written(_) => Ok(true),
+            Put::Written(_) => {
+                self.archived.remember(package, tag, event);
+                Ok(true)
+            }
             Put::Refused => {
                 let there = self.archived_event(package, tag, event.seq).await?;
                 Ok(there.is_some_and(|there| there.id == event.id))
@@ -164,6 +171,9 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
 
     /// The same, where the row most likely is there already: looks first.
     async fn ensure_archived(&self, package: &PackageName, tag: &TagName, event: &Event) -> Result<bool> {
+        if self.archived.has(package, tag, event) {
+            return Ok(true);
+        }
         match self.archived_event(package, tag, event.seq).await? {
             Some(there) => Ok(there.id == event.id),
             None => self.archive(package, tag, event).await,

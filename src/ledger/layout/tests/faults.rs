@@ -1,6 +1,8 @@
 //! Interleavings that real servers show once in a million: replies lost, late writes, a 2015 client in between. The
 //! objects are scripted; what they do in each case is what S3 may do.
 
+mod removal;
+
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -38,9 +40,15 @@ struct Scripted {
     forever: Option<At>,
     denied_reads: Option<&'static str>,
     writes: Mutex<u64>,
+    /// Every read and write, such as `get <key>`.
+    requests: Mutex<Vec<String>>,
 }
 
 impl Scripted {
+    fn note(&self, method: &str, key: &str) {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{method} {key}"));
+    }
+
     async fn force(&self, key: &str, text: &str) {
         let bytes = Bytes::copy_from_slice(text.as_bytes());
         self.inner.put(key, bytes, Precondition::None, &BTreeMap::new()).await.expect("write");
@@ -56,6 +64,7 @@ impl ConditionalObjects for Scripted {
     async fn get(&self, key: &str) -> Result<Option<Object>> {
         // As over a network, others get their turn between any two requests.
         tokio::task::yield_now().await;
+        self.note("get", key);
         if self.denied_reads.is_some_and(|part| key.contains(part)) {
             let meaning = Meaning::Denied { action: "s3:GetObject".into(), resource: key.into() };
             return Err(Error::new(meaning, "read a record"));
@@ -64,6 +73,7 @@ impl ConditionalObjects for Scripted {
     }
 
     async fn list(&self, prefix: &str, start_after: &str, limit: usize) -> Result<Vec<Entry>> {
+        self.note("list", prefix);
         // The question is on its way, too.
         for _ in 0..10 {
             tokio::task::yield_now().await;
@@ -88,6 +98,7 @@ impl ConditionalObjects for Scripted {
         metadata: &BTreeMap<String, String>,
     ) -> Result<Put> {
         tokio::task::yield_now().await;
+        self.note("put", key);
         *self.writes.lock().unwrap_or_else(PoisonError::into_inner) += 1;
         let next = key
             .contains(self.watched)
@@ -144,6 +155,7 @@ async fn scripted(
         forever,
         denied_reads: None,
         writes: Mutex::new(0),
+        requests: Mutex::default(),
     };
     let uri = LedgerUri::File(FileLocation { path: PathBuf::from("/memory") });
     let connect = Connect { deadline: Duration::from_millis(300), ..Connect::default() };
@@ -370,6 +382,7 @@ async fn a_client_that_may_only_write_adds_by_its_clock() {
         forever: None,
         denied_reads: Some(""),
         writes: Mutex::new(0),
+        requests: Mutex::default(),
     };
     let uri = LedgerUri::File(FileLocation { path: PathBuf::from("/memory") });
     let mut ledger = ObjectLedger::new(uri, objects, Connect::default());
