@@ -384,8 +384,8 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
                 Approach::Clear => {
                     let cleared = self.set_mark(package, version, target, false).await;
                     return match cleared {
-                        Ok(true) => Ok(revision),
-                        Ok(false) => Ok(None),
+                        Ok(Some(_)) => Ok(revision),
+                        Ok(None) => Ok(None),
                         Err(error) if error.is_transient() => Ok(None),
                         Err(error) => Err(error),
                     };
