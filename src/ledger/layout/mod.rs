@@ -8,6 +8,9 @@
 //! allowed ([`crate::model::next_event`]).
 
 mod archived;
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
+mod history;
 mod keys;
 mod packages;
 #[doc(hidden)]
