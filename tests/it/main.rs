@@ -6,6 +6,7 @@ mod cli;
 mod crds;
 mod credentials;
 mod dynamo;
+mod faultgate;
 mod fetch;
 mod init;
 mod ledgers;

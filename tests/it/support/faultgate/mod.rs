@@ -110,6 +110,13 @@ impl Gate {
         self.shared.log.take()
     }
 
+    /// How many requests in the log name this word in their path, query or key.
+    pub(crate) fn about(&self, word: &str) -> usize {
+        let names =
+            |entry: &Entry| [&entry.path, &entry.query, &entry.key].iter().any(|text| text.contains(word));
+        self.log().iter().filter(|entry| names(entry)).count()
+    }
+
     /// Since when the times of the log count.
     pub(crate) fn epoch(&self) -> Instant {
         self.shared.log.epoch()

@@ -1,0 +1,7 @@
+//! The fault proxy itself: that it is transparent, that it is seeded, and that each fault is what it says.
+
+mod actions;
+mod backend;
+mod rules;
+mod servers;
+mod transparency;
