@@ -2,6 +2,7 @@
 //!
 //! Nothing is decided by it. The costs of operations are pinned in tests (`tests/it/costs.rs`).
 
+use aws_sdk_dynamodb::operation::batch_get_item::BatchGetItemOutput;
 use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
 use aws_sdk_dynamodb::operation::put_item::PutItemOutput;
 use aws_sdk_dynamodb::operation::query::QueryOutput;
@@ -39,8 +40,14 @@ macro_rules! one_table {
 
 one_table!(GetItemOutput, PutItemOutput, QueryOutput, ScanOutput);
 
-impl Consumed for TransactWriteItemsOutput {
-    fn consumed(&self) -> &[ConsumedCapacity] {
-        self.consumed_capacity()
-    }
+macro_rules! many_tables {
+    ($($output:ty),*) => {$(
+        impl Consumed for $output {
+            fn consumed(&self) -> &[ConsumedCapacity] {
+                self.consumed_capacity()
+            }
+        }
+    )*};
 }
+
+many_tables!(BatchGetItemOutput, TransactWriteItemsOutput);

@@ -72,7 +72,8 @@ fn serve(mut client: TcpStream, kept: &Mutex<Vec<Vec<u8>>>) {
                 // Cheap to make, for measuring.
                 let length = path["/zeros/".len()..].parse().unwrap_or_default();
                 let head = format!("{common}Content-Length: {length}\r\n\r\n");
-                let sent = client.write_all(head.as_bytes()).and_then(|()| client.write_all(&vec![0; length]));
+                let sent =
+                    client.write_all(head.as_bytes()).and_then(|()| client.write_all(&vec![0; length]));
                 if sent.is_err() {
                     return;
                 }
