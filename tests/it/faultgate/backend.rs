@@ -116,6 +116,21 @@ impl Reply {
         self.head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_default()
     }
 
+    /// The body without the frames of chunks, which are each connection's own.
+    pub(super) fn content(&self) -> Vec<u8> {
+        if self.header("transfer-encoding").is_none() {
+            return self.body.clone();
+        }
+        let (mut content, mut rest) = (Vec::new(), self.body.as_slice());
+        while let Some(at) = rest.windows(2).position(|pair| pair == b"\r\n") {
+            let length = std::str::from_utf8(&rest[..at]).ok().and_then(|text| usize::from_str_radix(text, 16).ok());
+            let length = length.expect("the length of a chunk");
+            content.extend_from_slice(&rest[at + 2..at + 2 + length]);
+            rest = &rest[at + 2 + length + 2..];
+        }
+        content
+    }
+
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         header(&self.head, name)
     }
