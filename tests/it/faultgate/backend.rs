@@ -123,7 +123,8 @@ impl Reply {
         }
         let (mut content, mut rest) = (Vec::new(), self.body.as_slice());
         while let Some(at) = rest.windows(2).position(|pair| pair == b"\r\n") {
-            let length = std::str::from_utf8(&rest[..at]).ok().and_then(|text| usize::from_str_radix(text, 16).ok());
+            let length =
+                std::str::from_utf8(&rest[..at]).ok().and_then(|text| usize::from_str_radix(text, 16).ok());
             let length = length.expect("the length of a chunk");
             content.extend_from_slice(&rest[at + 2..at + 2 + length]);
             rest = &rest[at + 2 + length + 2..];

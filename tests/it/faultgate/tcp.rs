@@ -65,7 +65,11 @@ fn each_fault_is_felt() {
     steady.say(b"here");
     assert_eq!(steady.hear(4), Ok(b"here".to_vec()), "what was swallowed does not come");
 
-    gate.script(&[TcpFault::Reset(3), TcpFault::Delay(Duration::from_millis(60)), TcpFault::Throttle(20_000)]);
+    gate.script(&[
+        TcpFault::Reset(3),
+        TcpFault::Delay(Duration::from_millis(60)),
+        TcpFault::Throttle(20_000),
+    ]);
     let mut reset = Client::connect(&gate);
     reset.say(b"hello");
     assert_eq!(reset.hear(3), Ok(b"hel".to_vec()));
