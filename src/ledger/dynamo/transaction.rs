@@ -13,6 +13,7 @@ use super::DynamoLedger;
 use super::item::{self, Item, attribute, number, row_name, text};
 use super::request::{Patience, send, single_attempt};
 use crate::aws::Call;
+use crate::crash_point::around;
 use crate::error::{Error, Meaning, Result};
 use crate::model::{Event, PackageName, Sha256, TagName, Version};
 
@@ -83,7 +84,7 @@ impl DynamoLedger {
                 .customize()
                 .config_override(single_attempt())
                 .send();
-            let Err(failure) = send(patience, &call, request).await else {
+            let Err(failure) = around("dynamo.tag", send(patience, &call, request)).await else {
                 return Ok(Verdict::Committed);
             };
             let error = match failure.service.as_deref() {

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::{ObjectLedger, PAGE, READS, keys, records};
+use crate::crash_point::around;
 use crate::error::{Error, Meaning, Missing, Result};
 use crate::ledger::{ConditionalObjects, Precondition, Put, Revision, TagOutcome};
 use crate::model::{
@@ -136,7 +137,10 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
     async fn archive(&self, package: &PackageName, tag: &TagName, event: &Event) -> Result<bool> {
         let key = keys::event(package, tag, event.seq);
         let body = records::encode_event(event);
-        match self.objects.put(&key, body, Precondition::Absent, &BTreeMap::new()).await? {
+        let put =
+            around("ledger.archive", self.objects.put(&key, body, Precondition::Absent, &BTreeMap::new()))
+                .await?;
+        match put {
             Put::Written(_) => Ok(true),
             Put::Refused => {
                 let there = self.archived_event(package, tag, event.seq).await?;
@@ -336,7 +340,11 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         let precondition = revision.clone().map_or(Precondition::Absent, Precondition::Revision);
         let mut in_doubt = false;
         loop {
-            let put = self.objects.put(&key, body.clone(), precondition.clone(), &BTreeMap::new()).await;
+            let put = around(
+                "ledger.pointer",
+                self.objects.put(&key, body.clone(), precondition.clone(), &BTreeMap::new()),
+            )
+            .await;
             let failure = match put {
                 Ok(Put::Written(_)) => return Ok(Attempt::Committed),
                 Ok(Put::Refused) => None,

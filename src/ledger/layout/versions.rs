@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::{ObjectLedger, PAGE, READS, keys, records};
+use crate::crash_point::around;
 use crate::error::{Error, Meaning, Missing, Result};
 use crate::ledger::{ConditionalObjects, Newest, Precondition, Put, Revision};
 use crate::model::{NewVersion, Numbering, PackageName, Version, VersionRecord, check_basename};
@@ -77,7 +78,9 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
             }
             let precondition = hint.revision.map_or(Precondition::Absent, Precondition::Revision);
             let body = records::encode_hint(version);
-            match self.objects.put(&key, body, precondition, &BTreeMap::new()).await {
+            let put =
+                around("ledger.hint", self.objects.put(&key, body, precondition, &BTreeMap::new())).await;
+            match put {
                 Ok(Put::Written(_)) => return,
                 Ok(Put::Refused) => match self.hint(package).await {
                     Ok(again) => hint = again,
@@ -259,7 +262,11 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         let mut in_doubt = false;
         loop {
             let key = keys::version(package, version);
-            let put = self.objects.put(&key, body.clone(), Precondition::Absent, &new.metadata).await;
+            let put = around(
+                "ledger.version",
+                self.objects.put(&key, body.clone(), Precondition::Absent, &new.metadata),
+            )
+            .await;
             let failure = match put {
                 Ok(Put::Written(_)) => break,
                 Ok(Put::Refused) => None,
