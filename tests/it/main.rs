@@ -3,6 +3,7 @@
 #![expect(clippy::panic, reason = "a helper that fails ends its test, which is what it is for")]
 
 mod cli;
+mod crashes;
 mod crds;
 mod credentials;
 mod dynamo;
