@@ -2,6 +2,9 @@
 //! `kill -9`. After each death the oracle of [`story`] compares what was acknowledged with what is there, and the same
 //! request must succeed when it is made again.
 
+mod clients;
+mod doctored;
 mod points;
+mod servers;
 mod site;
 mod story;

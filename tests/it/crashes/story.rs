@@ -179,6 +179,36 @@ impl<'a> Story<'a> {
         }
     }
 
+    /// A request that somebody else may keep from its end: a client killed from outside, a server that is gone. Returns
+    /// whether it was acknowledged.
+    ///
+    /// Fails the test for any refusal: nobody else writes to this package, so there is no reason for one.
+    pub(super) fn attempt(&mut self, step: &Step, run: impl FnOnce(Vec<String>) -> Ended) -> bool {
+        let arguments = self.begin(step);
+        match run(arguments) {
+            Ended::Acknowledged(answer) => {
+                self.acknowledge(step, &answer);
+                true
+            }
+            // Open: the outcome is not known, and sacker says so.
+            Ended::Killed | Ended::Failed(Some(7), _) => false,
+            Ended::Failed(Some(3), _) if matches!(step, Step::Untag(tag) if self.is_unset(tag)) => false,
+            ended => panic!("{step:?}: {ended:?}"),
+        }
+    }
+
+    /// Any request that makes sense now: an add, a tag to any version that was acknowledged, or an untag.
+    pub(super) fn any_step(&self, random: &mut fastrand::Rng) -> Step {
+        let versions = self.versions();
+        let tag = if random.bool() { "live" } else { "canary" };
+        match random.u32(0..10) {
+            0..=3 => Step::Add(self.site.new_file(0)),
+            4 if self.moved.contains_key(tag) => Step::Untag(tag),
+            _ if versions.is_empty() => Step::Add(self.site.new_file(0)),
+            _ => Step::Tag { tag, to: versions[random.usize(..versions.len())] },
+        }
+    }
+
     /// A request that must succeed.
     pub(super) fn succeed(&mut self, step: &Step, when: &str) {
         let arguments = self.begin(step);
