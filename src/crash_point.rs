@@ -16,12 +16,20 @@ pub const POINTS: &[&str] = &[
     // The object ledger, on files and on S3.
     "ledger.archive.after",
     "ledger.archive.before",
+    "ledger.fence.after",
+    "ledger.fence.before",
     "ledger.hint.after",
     "ledger.hint.before",
+    "ledger.mark.after",
+    "ledger.mark.before",
     "ledger.pointer.after",
     "ledger.pointer.before",
+    "ledger.reservation.after",
+    "ledger.reservation.before",
     "ledger.settings.after",
     "ledger.settings.before",
+    "ledger.tombstone.after",
+    "ledger.tombstone.before",
     "ledger.version.after",
     "ledger.version.before",
     // Its objects as files.
@@ -36,6 +44,8 @@ pub const POINTS: &[&str] = &[
     // The DynamoDB ledger.
     "dynamo.tag.after",
     "dynamo.tag.before",
+    "dynamo.tombstone.after",
+    "dynamo.tombstone.before",
     "dynamo.version.after",
     "dynamo.version.before",
     // Blobs as files.
