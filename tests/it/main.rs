@@ -10,6 +10,7 @@ mod dynamo;
 mod fetch;
 mod init;
 mod ledgers;
+mod legacy;
 mod objects;
 mod operator;
 mod stores;

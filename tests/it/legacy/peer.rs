@@ -111,7 +111,8 @@ impl Peer {
                 let body =
                     format!("{{\"sha\": \"{}\", \"basename\": \"app.jar\", \"mode\": 33188}}", sha(content));
                 self.put(&format!("{package}/versions/{version}"), &body, metadata.unwrap_or_default()).await;
-                self.put(&format!("{package}/tags/latest"), &format!("{{\"version\": {version}}}"), &[]).await;
+                self.put(&format!("{package}/tags/latest"), &format!("{{\"version\": {version}}}"), &[])
+                    .await;
                 Ok(version)
             }
             Backend::Dynamo { client, table } => {
@@ -356,8 +357,7 @@ impl Peer {
                 for (name, value) in fixture["item"].as_object().expect("the fixture has it") {
                     let (kind, value) = value.as_object().and_then(|of| of.iter().next()).expect("a type");
                     let value = value.as_str().expect("as DynamoDB's JSON has it").to_owned();
-                    let value =
-                        if kind == "N" { AttributeValue::N(value) } else { AttributeValue::S(value) };
+                    let value = if kind == "N" { AttributeValue::N(value) } else { AttributeValue::S(value) };
                     put = put.item(name, value);
                 }
                 put.send().await.expect("it is put");
