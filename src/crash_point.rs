@@ -2,9 +2,11 @@
 //! something.
 //!
 //! A debug build started with `SACKER_CRASH_AT=<name>[:<nth>]` ends there at once, as by `kill -9`: nothing is cleaned up,
-//! no destructor runs. With `SACKER_CRASH_TRACE=<file>` it appends the name of each point it passes instead, so that a test
-//! can arm exactly those that a command reaches. A release build has none of this. Not responsible for faults that come
+//! no destructor runs. With `SACKER_CRASH_TRACE=<file>` it appends a line for each point it passes instead (the name, and
+//! where it has one the path and the bytes there), so that a test can arm exactly those that a command reaches. A release build has none of this. Not responsible for faults that come
 //! from outside (lost replies, refusals): those need a server or a proxy.
+
+use std::path::Path;
 
 /// All names. A test compares them with those in the source, and the crash tests (`tests/it/crashes`) fail for one that no
 /// command reaches.
@@ -12,6 +14,7 @@
 pub const POINTS: &[&str] = &[
     // Files: what ledger, store and downloads on disk share.
     "files.directory.created",
+    "files.directory.durable",
     "files.temporary.created",
     // The object ledger, on files and on S3.
     "ledger.archive.after",
@@ -71,6 +74,18 @@ pub(crate) fn crash_point(name: &'static str) {
     armed::pass(name);
 }
 
+/// The same, for a step on the file or directory at `path`: the trace has the path and, of a file, the bytes, so that a test
+/// can tell what a loss of power would have left.
+#[cfg(debug_assertions)]
+pub(crate) fn crash_point_at(name: &'static str, path: &Path) {
+    armed::pass_at(name, Some(path));
+}
+
+/// Nothing, in a release build.
+#[cfg(not(debug_assertions))]
+#[inline(always)]
+pub(crate) const fn crash_point_at(_name: &'static str, _path: &Path) {}
+
 /// Nothing, in a release build.
 #[cfg(not(debug_assertions))]
 #[inline(always)]
@@ -97,6 +112,7 @@ pub(crate) fn around<F: Future>(_name: &'static str, step: F) -> F {
 mod armed {
     use std::fs::{File, OpenOptions};
     use std::io::Write as _;
+    use std::path::Path;
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -125,12 +141,20 @@ mod armed {
     }
 
     pub(super) fn pass(name: &str) {
+        pass_at(name, None);
+    }
+
+    pub(super) fn pass_at(name: &str, path: Option<&Path>) {
         static SETTINGS: OnceLock<Settings> = OnceLock::new();
         debug_assert!(super::POINTS.contains(&name), "'{name}' is not in POINTS");
         let settings = SETTINGS.get_or_init(|| Settings::new(&Environment::of_process()));
         if let Some(trace) = &settings.trace {
             let mut trace = trace.lock().unwrap_or_else(PoisonError::into_inner);
-            trace.write_all(format!("{name}\n").as_bytes()).expect("the trace can be written");
+            let (path, bytes) = path.map_or_else(Default::default, |path| {
+                (path.display().to_string(), std::fs::read(path).map(hex::encode).unwrap_or_default())
+            });
+            let line = format!("{name}\t{path}\t{bytes}\n");
+            trace.write_all(line.as_bytes()).expect("the trace can be written");
         }
         if let Some((armed, nth)) = &settings.armed
             && armed == name
@@ -163,7 +187,9 @@ mod tests {
                 continue;
             }
             let text = fs::read_to_string(&path).expect("source is text");
-            for (call, endings) in [("crash_point(", &[""][..]), ("around(", &[".before", ".after"])] {
+            let calls: [(&str, &[&str]); 3] =
+                [("crash_point(", &[""]), ("crash_point_at(", &[""]), ("around(", &[".before", ".after"])];
+            for (call, endings) in calls {
                 for (_, rest) in text.match_indices(call).map(|(start, _)| text.split_at(start + call.len()))
                 {
                     let rest = rest.trim_start();

@@ -15,7 +15,7 @@ use tempfile::NamedTempFile;
 
 use super::objects::OBJECT_MAX;
 use super::{Children, ConditionalObjects, Entry, InitOptions, Object, Precondition, Put, Revision};
-use crate::crash_point::crash_point;
+use crate::crash_point::{crash_point, crash_point_at};
 use crate::error::{Error, Meaning, Missing, Result, io_reason};
 use crate::files;
 use crate::model::{FileLocation, Numbering, Sha256};
@@ -142,7 +142,7 @@ impl Parent {
             let key = self.path.display().to_string();
             Error::new(Meaning::Unavailable, "sync").with_key(key).with_source(error)
         })?;
-        crash_point("file.object.durable");
+        crash_point_at("file.object.durable", &self.path);
         Ok(())
     }
 }
@@ -166,9 +166,9 @@ impl Place {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) => return Err(failed("create", directory, error)),
         }
-        crash_point("file.directory.created");
+        crash_point_at("file.directory.created", directory);
         files::sync_directory(parent).map_err(|error| failed("sync", parent, error))?;
-        crash_point("file.directory.durable");
+        crash_point_at("file.directory.durable", parent);
         self.durable().insert(directory.to_owned());
         Ok(())
     }
@@ -189,9 +189,9 @@ impl Place {
         });
         let mut file = files::temporary(&directory, ".tmp", 0o666).map_err(broken)?;
         file.write_all(bytes).map_err(broken)?;
-        crash_point("file.temporary.written");
+        crash_point_at("file.temporary.written", file.path());
         file.as_file().sync_all().map_err(broken)?;
-        crash_point("file.temporary.synced");
+        crash_point_at("file.temporary.synced", file.path());
         Ok(file)
     }
 
@@ -207,7 +207,7 @@ impl Place {
         };
         match linked {
             Ok(()) => {
-                crash_point("file.object.linked");
+                crash_point_at("file.object.linked", path);
                 parent.sync().map(|()| Put::Written(revision_of(bytes)))
             }
             // What is there may be this write's own earlier attempt, and its name not durable yet.
@@ -222,7 +222,7 @@ impl Place {
         let parent = Parent::open(directory)?;
         let temporary = self.write_temporary(bytes)?;
         temporary.persist(path).map_err(|error| failed("write", path, error.error))?;
-        crash_point("file.object.renamed");
+        crash_point_at("file.object.renamed", path);
         parent.sync()?;
         Ok(Put::Written(revision_of(bytes)))
     }

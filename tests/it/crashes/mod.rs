@@ -5,6 +5,8 @@
 mod clients;
 mod doctored;
 mod points;
+mod power;
 mod servers;
 mod site;
 mod story;
+mod worker;

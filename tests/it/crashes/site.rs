@@ -12,6 +12,7 @@ use sacker::model::{LedgerUri, Numbering};
 use sacker::store::{self, Store};
 use tokio::runtime::Runtime;
 
+use super::worker;
 use crate::support::ledgers::Target;
 use crate::support::process::Folder;
 use crate::support::{testbed, unique};
@@ -121,6 +122,10 @@ impl Site {
         self.home.path().join(name)
     }
 
+    pub(super) fn home(&self) -> &Path {
+        self.home.path()
+    }
+
     /// A file that no other call gave, of `size` bytes, most of them zeros.
     pub(super) fn new_file(&self, size: u64) -> PathBuf {
         let path = self.path(&unique("file"));
@@ -133,11 +138,15 @@ impl Site {
     }
 
     pub(super) fn command(&self, arguments: &[String]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sacker"));
+        let (ledger, store) = (self.ledger_uri.to_string(), self.store_uri.as_str());
+        let mut command = if arguments[0] == "remove" {
+            worker::command(&ledger, arguments)
+        } else {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_sacker"));
+            command.env_clear().args(["--quiet", "--ledger", &ledger, "--store", store]).args(arguments);
+            command
+        };
         command
-            .args(["--quiet", "--ledger", &self.ledger_uri.to_string(), "--store", &self.store_uri])
-            .args(arguments)
-            .env_clear()
             .env("HOME", self.home.path())
             .env("SACKER_USER", "crasher")
             .env("AWS_EC2_METADATA_DISABLED", "true")

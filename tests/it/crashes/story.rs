@@ -28,10 +28,11 @@ pub(super) enum Step {
         to: Version,
     },
     Untag(&'static str),
+    Remove(Version),
 }
 
 /// An attempt to add.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Added {
     sha256: Sha256,
     /// Nothing while it was not acknowledged.
@@ -39,7 +40,7 @@ struct Added {
 }
 
 /// An attempt to change a tag.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Moved {
     /// Unique: the event is recognised by it.
     reason: String,
@@ -47,11 +48,15 @@ struct Moved {
     acknowledged: bool,
 }
 
+/// Everything that was asked of one package.
+#[derive(Clone)]
 pub(super) struct Story<'a> {
     pub(super) site: &'a Site,
     pub(super) package: PackageName,
     added: Vec<Added>,
     moved: BTreeMap<&'static str, Vec<Moved>>,
+    /// Versions whose removal was asked for, and whether it was acknowledged.
+    removed: BTreeMap<Version, bool>,
     /// A file that was added before.
     known: Option<PathBuf>,
 }
@@ -67,7 +72,20 @@ fn tag_name(tag: &str) -> TagName {
 impl<'a> Story<'a> {
     pub(super) fn new(site: &'a Site) -> Self {
         let package = PackageName::new(format!("crash/{}", unique("p"))).expect("an allowed name");
-        Self { site, package, added: Vec::new(), moved: BTreeMap::new(), known: None }
+        Self {
+            site,
+            package,
+            added: Vec::new(),
+            moved: BTreeMap::new(),
+            removed: BTreeMap::new(),
+            known: None,
+        }
+    }
+
+    /// The same story of a copy of its ledger and store.
+    pub(super) fn on<'b>(&self, site: &'b Site) -> Story<'b> {
+        let Self { package, added, moved, removed, known, .. } = self.clone();
+        Story { site, package, added, moved, removed, known }
     }
 
     /// The newest version that was acknowledged.
@@ -161,6 +179,10 @@ impl<'a> Story<'a> {
                 let reason = change(tag, None);
                 vec!["untag".into(), package, (*tag).into(), "--yes".into(), "--reason".into(), reason]
             }
+            Step::Remove(version) => {
+                self.removed.entry(*version).or_insert(false);
+                vec!["remove".into(), package, version.to_string(), "--yes".into()]
+            }
         }
     }
 
@@ -175,6 +197,9 @@ impl<'a> Story<'a> {
             Step::Tag { tag, .. } | Step::Untag(tag) => {
                 let moved = self.moved.get_mut(tag).and_then(|moved| moved.last_mut());
                 moved.expect("it was begun").acknowledged = true;
+            }
+            Step::Remove(version) => {
+                self.removed.insert(*version, true);
             }
         }
     }
@@ -232,7 +257,12 @@ impl<'a> Story<'a> {
             records => records.unwrap_or_else(|error| panic!("{when}: {error}")),
         };
         self.check_versions(&records, when);
-        for record in &records {
+        let blobs: BTreeMap<Sha256, &VersionRecord> = records
+            .iter()
+            .filter(|record| !record.is_removed())
+            .map(|record| (record.sha256, record))
+            .collect();
+        for record in blobs.values() {
             self.check_blob(record, when);
         }
         for (tag, moved) in &self.moved {
@@ -245,13 +275,19 @@ impl<'a> Story<'a> {
         let mut rest: BTreeMap<Version, &VersionRecord> =
             records.iter().map(|record| (record.version, record)).collect();
         assert_eq!(rest.len(), records.len(), "{when}: a version is listed twice");
+        for record in records {
+            let asked = self.removed.get(&record.version);
+            let right = if record.is_removed() { asked.is_some() } else { asked != Some(&true) };
+            assert!(right, "{when}: removal of version {}, acknowledged: {asked:?}", record.version);
+        }
         for added in &self.added {
             match added.version {
                 None => *open.entry(added.sha256).or_default() += 1,
                 Some(version) => {
                     let there = rest.remove(&version);
                     let there = there.unwrap_or_else(|| panic!("{when}: acknowledged {version} is lost"));
-                    assert_eq!(there.sha256, added.sha256, "{when}: version {version} is another's");
+                    let right = there.sha256 == added.sha256 || there.is_removed();
+                    assert!(right, "{when}: version {version} is another's");
                 }
             }
         }
@@ -293,9 +329,18 @@ impl<'a> Story<'a> {
             .unwrap_or_else(|found| panic!("{when}: the chain of '{tag}' is broken: {found:?}"));
         let shown = state.as_ref().map(|state| (state.version, state.event.as_ref().map(|event| &event.id)));
         let last = events.last().map(|event| (event.to, Some(&event.id)));
-        assert_eq!(shown, last, "{when}: tag '{tag}' and its history differ");
+        // A tag that is about to be set for the first time is there without a version and without an event.
+        assert_eq!(
+            shown.unwrap_or_default(),
+            last.unwrap_or_default(),
+            "{when}: tag '{tag}' and its history differ"
+        );
         for to in events.iter().filter_map(|event| event.to) {
             assert!(records.iter().any(|record| record.version == to), "{when}: '{tag}' was at absent {to}");
+        }
+        if let Some(at) = state.as_ref().and_then(|state| state.version) {
+            let record = records.iter().find(|record| record.version == at);
+            assert!(record.is_some_and(|record| !record.is_removed()), "{when}: '{tag}' is at removed {at}");
         }
         let mut ours = events.iter().filter(|event| event.source != EventSource::Legacy).peekable();
         // Where the tag was when the attempt was made.
