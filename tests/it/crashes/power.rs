@@ -286,49 +286,96 @@ fn crash(
     states
 }
 
+/// How many of what were looked at.
+#[derive(Debug, Default)]
+struct Counts {
+    operations: usize,
+    states: usize,
+    distinct: usize,
+}
+
+/// Goes through the log of a story and crashes at every line that `is_there`.
+fn replay(
+    chapters: &[Chapter<'_>],
+    whole: &Story<'_>,
+    mut disk: Disk,
+    is_there: impl Fn(&str) -> bool,
+    random: &mut fastrand::Rng,
+) -> (Counts, Disk) {
+    let place = Site::unmade(Target::File).expect("files are always there");
+    let mut counts = Counts::default();
+    for (index, Chapter { log, open }) in chapters.iter().enumerate() {
+        // The same files are another state once more was acknowledged.
+        let mut seen = BTreeSet::new();
+        for (number, line) in log.iter().enumerate().filter(|(_, line)| is_there(line)) {
+            disk.apply(line, whole.site.home());
+            let point = line.split('\t').next().unwrap_or_default();
+            let when = format!("request {index}, line {number}: {point}");
+            counts.states += crash(&disk, open, &place, &mut seen, random, &when);
+            counts.operations += 1;
+        }
+        // The moment after its end: what it acknowledged must last.
+        let after = chapters.get(index + 1).map_or(whole, |next| &next.open);
+        let mut seen_after = BTreeSet::new();
+        counts.states +=
+            crash(&disk, after, &place, &mut seen_after, random, &format!("after request {index}"));
+        counts.distinct += seen.len() + seen_after.len();
+    }
+    (counts, disk)
+}
+
 #[test]
 fn no_acknowledged_write_is_lost() {
     assert!(cfg!(debug_assertions), "the trace is in debug builds only");
     let seed = tier::seed("crashes::power");
     let mut random = fastrand::Rng::with_seed(seed);
     let started = std::time::Instant::now();
-    let (mut states, mut distinct, mut operations) = (0, 0, 0);
+    let mut sum = Counts::default();
     for _ in 0..tier::figure(1, 10) {
         let site = Site::open(Target::File).expect("files are always there");
-        let place = Site::unmade(Target::File).expect("files are always there");
-        let mut disk = Disk::of(site.home());
+        let disk = Disk::of(site.home());
         let mut story = Story::new(&site);
         let chapters = tell(&mut story);
-        for (index, Chapter { log, open }) in chapters.iter().enumerate() {
-            // The same files are another state once more was acknowledged.
-            let mut seen = BTreeSet::new();
-            for (line_number, line) in log.iter().enumerate() {
-                disk.apply(line, site.home());
-                let when =
-                    format!("request {index}, line {line_number}: {}", line.split('\t').next().unwrap_or(""));
-                states += crash(&disk, open, &place, &mut seen, &mut random, &when);
-                operations += 1;
-            }
-            // The moment after its end: what it acknowledged must last.
-            let after = chapters.get(index + 1).map_or(&story, |next| &next.open);
-            states += crash(
-                &disk,
-                after,
-                &place,
-                &mut BTreeSet::new(),
-                &mut random,
-                &format!("after request {index}"),
-            );
-            distinct += seen.len();
-        }
+        let (counts, disk) = replay(&chapters, &story, disk, |_| true, &mut random);
+        sum.operations += counts.operations;
+        sum.states += counts.states;
+        sum.distinct += counts.distinct;
         let whole = essence(disk.after(|_| true, Loss::None));
         assert_eq!(whole, essence(tree_of(site.home())), "the log is not whole");
     }
-    assert!(states >= 1000, "only {states} crash states");
+    assert!(sum.states >= 1000, "only {} crash states", sum.states);
     tier::summary(&format!(
-        "V6 backend=File seed={seed} operations={operations} states={states} distinct={distinct} violations=0 seconds={}",
+        "V6 backend=File seed={seed} operations={} states={} distinct={} violations=0 seconds={}",
+        sum.operations,
+        sum.states,
+        sum.distinct,
         started.elapsed().as_secs()
     ));
+}
+
+/// Without any one kind of sync something is lost that was acknowledged, and the oracle says so.
+#[test]
+fn every_sync_is_needed() {
+    let site = Site::open(Target::File).expect("files are always there");
+    let disk = Disk::of(site.home());
+    let mut story = Story::new(&site);
+    let mut chapters = vec![record(&mut story, &Step::Add(site.new_file(0)))];
+    let to = story.newest();
+    chapters.push(record(&mut story, &Step::Tag { tag: "live", to }));
+    let syncs = [
+        "file.directory.durable",
+        "file.object.durable",
+        "file.temporary.synced",
+        "store.file.durable",
+        "store.file.synced",
+    ];
+    for sync in syncs {
+        let without = |line: &str| !line.starts_with(sync);
+        let mut random = fastrand::Rng::with_seed(1);
+        let replayed = || replay(&chapters, &story, disk.clone(), without, &mut random);
+        let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(replayed));
+        assert!(caught.is_err(), "nothing is lost without {sync}");
+    }
 }
 
 /// The model of the disk: a name that was not made durable, and bytes that were not, can be lost; others cannot.
