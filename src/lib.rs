@@ -21,6 +21,8 @@ pub mod config;
 pub mod connect;
 #[cfg(feature = "operator")]
 pub mod controller;
+#[doc(hidden)]
+pub mod crash_point;
 pub mod environment;
 pub mod error;
 pub mod exit;

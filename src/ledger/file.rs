@@ -15,6 +15,7 @@ use tempfile::NamedTempFile;
 
 use super::objects::OBJECT_MAX;
 use super::{Children, ConditionalObjects, Entry, InitOptions, Object, Precondition, Put, Revision};
+use crate::crash_point::{crash_point, crash_point_at};
 use crate::error::{Error, Meaning, Missing, Result, io_reason};
 use crate::files;
 use crate::model::{FileLocation, Numbering, Sha256};
@@ -140,7 +141,9 @@ impl Parent {
         self.directory.sync_all().map_err(|error| {
             let key = self.path.display().to_string();
             Error::new(Meaning::Unavailable, "sync").with_key(key).with_source(error)
-        })
+        })?;
+        crash_point_at("file.object.durable", &self.path);
+        Ok(())
     }
 }
 
@@ -163,7 +166,9 @@ impl Place {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) => return Err(failed("create", directory, error)),
         }
+        crash_point_at("file.directory.created", directory);
         files::sync_directory(parent).map_err(|error| failed("sync", parent, error))?;
+        crash_point_at("file.directory.durable", parent);
         self.durable().insert(directory.to_owned());
         Ok(())
     }
@@ -183,7 +188,10 @@ impl Place {
             }
         });
         let mut file = files::temporary(&directory, ".tmp", 0o666).map_err(broken)?;
-        file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(broken)?;
+        file.write_all(bytes).map_err(broken)?;
+        crash_point_at("file.temporary.written", file.path());
+        file.as_file().sync_all().map_err(broken)?;
+        crash_point_at("file.temporary.synced", file.path());
         Ok(file)
     }
 
@@ -198,7 +206,10 @@ impl Place {
             fs::hard_link(self.write_temporary(bytes)?, path)
         };
         match linked {
-            Ok(()) => parent.sync().map(|()| Put::Written(revision_of(bytes))),
+            Ok(()) => {
+                crash_point_at("file.object.linked", path);
+                parent.sync().map(|()| Put::Written(revision_of(bytes)))
+            }
             // What is there may be this write's own earlier attempt, and its name not durable yet.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => parent.sync().map(|()| Put::Refused),
             Err(error) => Err(failed("write", path, error)),
@@ -211,6 +222,7 @@ impl Place {
         let parent = Parent::open(directory)?;
         let temporary = self.write_temporary(bytes)?;
         temporary.persist(path).map_err(|error| failed("write", path, error.error))?;
+        crash_point_at("file.object.renamed", path);
         parent.sync()?;
         Ok(Put::Written(revision_of(bytes)))
     }
@@ -222,7 +234,10 @@ impl Place {
         let stripe = Sha256::of(key.as_bytes()).as_bytes()[0] % LOCKS;
         let path = directory.join(format!("{stripe:02x}"));
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
-        file.and_then(|file| file.lock().map(|()| file)).map_err(|error| failed("lock", &path, error))
+        let file =
+            file.and_then(|file| file.lock().map(|()| file)).map_err(|error| failed("lock", &path, error))?;
+        crash_point("file.lock.taken");
+        Ok(file)
     }
 
     fn put(&self, key: &str, bytes: &[u8], precondition: &Precondition) -> Result<Put> {

@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 
 use super::source::{Source, blocking};
 use super::{BlobFile, BlobInfo, BlobReader, Progress, PutOutcome, Store};
+use crate::crash_point::crash_point_at;
 use crate::error::{Error, Meaning, Missing, Result};
 use crate::files;
 use crate::model::{FileLocation, Sha256, StoreUri};
@@ -83,6 +84,7 @@ fn confirm(path: &Path, size: u64) -> Result<bool> {
     }
     File::open(path).and_then(|file| file.sync_all()).map_err(|error| failed("sync", path, error))?;
     path.parent().map_or(Ok(()), sync)?;
+    crash_point_at("store.file.confirmed", path);
     Ok(true)
 }
 
@@ -131,6 +133,7 @@ impl Incoming {
     fn copy_chunk(mut self) -> Result<(usize, Self)> {
         let bytes = self.source.next(CHUNK)?;
         self.file.write_all(&bytes).map_err(|error| failed("write", self.file.path(), error))?;
+        crash_point_at("store.file.copied", self.file.path());
         Ok((bytes.len(), self))
     }
 
@@ -139,11 +142,12 @@ impl Incoming {
     fn finish(self, path: &Path) -> Result<PutOutcome> {
         self.source.check()?;
         self.file.as_file().sync_all().map_err(|error| failed("write", path, error))?;
+        crash_point_at("store.file.synced", self.file.path());
         let replace = fs::metadata(path).is_ok_and(|there| there.len() != self.source.size());
         let named =
             if replace { self.file.persist(path) } else { self.file.persist_noclobber(path) }.map(|_| ());
         match named {
-            Ok(()) => {}
+            Ok(()) => crash_point_at("store.file.named", path),
             Err(error) if error.error.kind() == ErrorKind::AlreadyExists => {
                 // Another writer gave the name: it may not be durable yet.
                 confirm(path, self.source.size())?;
@@ -151,7 +155,10 @@ impl Incoming {
             }
             Err(error) => return Err(failed("write", path, error.error)),
         }
-        path.parent().map_or(Ok(()), sync)?;
+        if let Some(directory) = path.parent() {
+            sync(directory)?;
+            crash_point_at("store.file.durable", directory);
+        }
         Ok(PutOutcome::Uploaded)
     }
 }

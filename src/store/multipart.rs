@@ -13,6 +13,7 @@ use super::s3::{S3Store, WRITE};
 use super::sending::Sent;
 use super::source::Source;
 use crate::aws::status_and_code;
+use crate::crash_point::around;
 use crate::error::{Error, Meaning, Result};
 
 /// The size of a part, unless the blob would have too many.
@@ -44,7 +45,8 @@ fn part_size(size: u64) -> u64 {
 pub(super) async fn put(store: &S3Store, key: &str, source: Source, sent: &Arc<Sent>) -> Result<()> {
     let bucket = &store.bucket;
     let request = bucket.client.create_multipart_upload().bucket(&bucket.name).key(bucket.key(key));
-    let created = request.content_type("application/octet-stream").send().await;
+    let request = request.content_type("application/octet-stream");
+    let created = around("store.s3.create", request.send()).await;
     let created = created.map_err(|error| bucket.error(WRITE, key, &error))?;
     let Some(id) = created.upload_id() else {
         let error = Error::new(Meaning::Other, WRITE.words).with_key(bucket.uri(key));
@@ -140,7 +142,7 @@ async fn send_part(
     let settings = store.transfer(bytes.len() as u64);
     let request = upload.client.upload_part().bucket(&upload.bucket).key(&upload.key).upload_id(&upload.id);
     let request = request.part_number(number).body(sent.body(bytes)).customize();
-    match request.config_override(settings).send().await {
+    match around("store.s3.part", request.config_override(settings).send()).await {
         Ok(part) => Ok(CompletedPart::builder()
             .part_number(number)
             .set_e_tag(part.e_tag().map(str::to_owned))
@@ -160,7 +162,8 @@ async fn complete(
     let request = upload.client.complete_multipart_upload().bucket(&upload.bucket).key(&upload.key);
     let request = request.upload_id(&upload.id).multipart_upload(parts).customize();
     // The server may take its time to put the parts together; a minute per GiB is more than any needs.
-    let Err(error) = request.config_override(store.transfer(size / 16)).send().await else { return Ok(()) };
+    let request = request.config_override(store.transfer(size / 16));
+    let Err(error) = around("store.s3.complete", request.send()).await else { return Ok(()) };
     if status_and_code(&error).0 == Some(404) {
         // An earlier attempt of this very request went through and its reply was lost: the upload is gone because it is
         // complete.

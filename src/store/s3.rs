@@ -22,6 +22,7 @@ use super::{BlobFile, BlobInfo, BlobReader, Progress, PutOutcome, Store, multipa
 use crate::aws::bucket::{Bucket, Operation};
 use crate::aws::{status_and_code, transfer_timeouts};
 use crate::connect::Connect;
+use crate::crash_point::around;
 use crate::error::{Error, Meaning, Missing, Result};
 use crate::model::{S3Location, Sha256, StoreUri};
 
@@ -98,7 +99,8 @@ impl S3Store {
             .content_type("application/octet-stream")
             .checksum_sha256(base64::encode(digest.as_bytes()))
             .body(sent.body(bytes));
-        match request.customize().config_override(self.transfer(size)).send().await {
+        let request = request.customize().config_override(self.transfer(size));
+        match around("store.s3.put", request.send()).await {
             Ok(_) => Ok(()),
             Err(error) => Err(self.bucket.error(WRITE, key, &error)),
         }

@@ -4,6 +4,7 @@
 
 mod cli;
 mod costs;
+mod crashes;
 mod crds;
 mod credentials;
 mod dynamo;
@@ -11,6 +12,7 @@ mod faultgate;
 mod fetch;
 mod init;
 mod ledgers;
+mod legacy;
 mod objects;
 mod operator;
 mod stores;

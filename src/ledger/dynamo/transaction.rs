@@ -14,6 +14,7 @@ use super::consumed::TOTAL;
 use super::item::{self, Item, attribute, number, row_name, text};
 use super::request::{Patience, send_counted, single_attempt};
 use crate::aws::Call;
+use crate::crash_point::around;
 use crate::error::{Error, Meaning, Result};
 use crate::model::{Event, PackageName, Sha256, TagName, Version};
 
@@ -85,7 +86,8 @@ impl DynamoLedger {
                 .customize()
                 .config_override(single_attempt())
                 .send();
-            let Err(failure) = send_counted(patience, &call, request).await else {
+            let sent = around("dynamo.tag", send_counted(patience, &call, request)).await;
+            let Err(failure) = sent else {
                 return Ok(Verdict::Committed);
             };
             let error = match failure.service.as_deref() {

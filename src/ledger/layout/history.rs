@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::{ObjectLedger, PAGE, READS, keys, records};
+use crate::crash_point::around;
 use crate::error::{Error, Missing, Result};
 use crate::ledger::{ConditionalObjects, Precondition, Put};
 use crate::model::{Event, PackageName, TagName};
@@ -55,7 +56,9 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
     pub(super) async fn archive(&self, package: &PackageName, tag: &TagName, event: &Event) -> Result<bool> {
         let key = keys::event(package, tag, event.seq);
         let body = records::encode_event(event);
-        match self.objects.put(&key, body, Precondition::Absent, &BTreeMap::new()).await? {
+        let nothing = BTreeMap::new();
+        let put = self.objects.put(&key, body, Precondition::Absent, &nothing);
+        match around("ledger.archive", put).await? {
             Put::Written(_) => {
                 self.archived.remember(package, tag, event);
                 Ok(true)

@@ -33,6 +33,7 @@ use archived::Archived;
 
 use super::{ConditionalObjects, InitOptions, Ledger, Newest, Precondition, Put, Removed, TagOutcome};
 use crate::connect::Connect;
+use crate::crash_point::around;
 use crate::error::{Error, Meaning, Result};
 use crate::model::{
     Event, LedgerUri, NewVersion, Numbering, PackageName, Removal, S3Location, TagChange, TagName, TagState,
@@ -129,7 +130,12 @@ impl<O: ConditionalObjects> Ledger for ObjectLedger<O> {
             self.check_no_timestamps().await?;
         }
         let body = records::encode_ledger(wanted);
-        match self.objects.put(keys::LEDGER, body, Precondition::Absent, &BTreeMap::new()).await? {
+        let put = around(
+            "ledger.settings",
+            self.objects.put(keys::LEDGER, body, Precondition::Absent, &BTreeMap::new()),
+        )
+        .await?;
+        match put {
             Put::Written(_) => done.push(format!("versions are numbered by {}", wanted.as_str())),
             Put::Refused => {
                 let object = self.objects.get(keys::LEDGER).await?;

@@ -13,6 +13,7 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use super::plan::{self, AfterLook, AfterSend, Approach, Settlement, Whereabouts};
 use super::records::StoredVersion;
 use super::{ObjectLedger, PAGE, READS, keys, records, sent};
+use crate::crash_point::around;
 use crate::error::{Error, Meaning, Missing, Result};
 use crate::ledger::{ConditionalObjects, Precondition, Put, Revision, TagOutcome};
 use crate::model::{
@@ -326,7 +327,9 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         let key = keys::tag(package, tag);
         let body = records::encode_reservation(uuid::Uuid::new_v4().to_string());
         loop {
-            match self.objects.put(&key, body.clone(), Precondition::Absent, &BTreeMap::new()).await {
+            let none = BTreeMap::new();
+            let put = self.objects.put(&key, body.clone(), Precondition::Absent, &none);
+            match around("ledger.reservation", put).await {
                 Ok(Put::Written(revision)) => return Ok(Some(revision)),
                 Ok(Put::Refused) => return Ok(None),
                 Err(error) if error.is_transient() && backoff.pause().await => {}
@@ -352,8 +355,8 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         let precondition = revision.clone().map_or(Precondition::Absent, Precondition::Revision);
         let mut in_doubt = false;
         loop {
-            let put = self.objects.put(&key, body.clone(), precondition.clone(), &BTreeMap::new()).await;
-            let (sent, failure) = sent(put);
+            let put = self.objects.put(&key, body.clone(), precondition.clone(), &BTreeMap::new());
+            let (sent, failure) = sent(around("ledger.pointer", put).await);
             let open = || Error::new(Meaning::Unavailable, "change the tag").with_key(&key);
             match plan::after_send(sent, in_doubt) {
                 AfterSend::Committed => return Ok(Attempt::Committed),

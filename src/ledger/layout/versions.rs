@@ -7,6 +7,7 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use super::plan::{self, AfterLook, AfterSend, Whereabouts};
 use super::records::StoredVersion;
 use super::{ObjectLedger, PAGE, READS, keys, records, sent};
+use crate::crash_point::around;
 use crate::error::{Error, Meaning, Missing, Result};
 use crate::ledger::{ConditionalObjects, Newest, Precondition, Put, Revision};
 use crate::model::{NewVersion, Numbering, PackageName, TagName, Version, VersionRecord, check_basename};
@@ -75,7 +76,9 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
             }
             let precondition = hint.revision.map_or(Precondition::Absent, Precondition::Revision);
             let body = records::encode_hint(Some(version));
-            match self.objects.put(&key, body, precondition, &BTreeMap::new()).await {
+            let put =
+                around("ledger.hint", self.objects.put(&key, body, precondition, &BTreeMap::new())).await;
+            match put {
                 Ok(Put::Written(_)) => return,
                 Ok(Put::Refused) => match self.hint(package).await {
                     Ok(again) => hint = again,
@@ -105,7 +108,9 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
             }
             let precondition = hint.revision.map_or(Precondition::Absent, Precondition::Revision);
             let body = records::encode_hint(newest);
-            match self.objects.put(&key, body, precondition, &BTreeMap::new()).await? {
+            let put =
+                around("ledger.hint", self.objects.put(&key, body, precondition, &BTreeMap::new())).await;
+            match put? {
                 Put::Written(_) => return Ok(Some((hint.version, newest))),
                 Put::Refused if backoff.pause().await => {}
                 Put::Refused => {
@@ -290,8 +295,8 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         let mut in_doubt = false;
         loop {
             let key = keys::version(package, version);
-            let put = self.objects.put(&key, body.clone(), Precondition::Absent, &new.metadata).await;
-            let (sent, failure) = sent(put);
+            let put = self.objects.put(&key, body.clone(), Precondition::Absent, &new.metadata);
+            let (sent, failure) = sent(around("ledger.version", put).await);
             match plan::after_send(sent, in_doubt) {
                 AfterSend::Committed => break,
                 AfterSend::Fail => return Err(failure.unwrap_or_else(|| open(&key))),

@@ -95,6 +95,11 @@ impl Server {
         self.ports[0]
     }
 
+    /// All its ports, to start it again on them.
+    pub(crate) fn ports(&self) -> &[u16] {
+        &self.ports
+    }
+
     /// The URL of a server without TLS.
     pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port())
@@ -158,6 +163,11 @@ pub(super) fn announce(component: &str, server: &Server) {
         std::fs::create_dir_all(folder).expect("the folder for the summary can be created");
         std::fs::write(Path::new(folder).join(component), server.url()).expect("the summary can be written");
     }
+}
+
+/// Settings with the root credentials of every server here.
+pub(crate) fn connect() -> Connect {
+    super::connect(ACCESS_KEY, SECRET_KEY)
 }
 
 const ACCESS_KEY: &str = "testbed";
