@@ -90,7 +90,7 @@ impl Configuration {
         }
         // Both or none: a shared ledger beside a private store would record versions that nobody else can fetch.
         if let (None, None, Some(directory)) = (&ledger, &store, data_directory(environment)) {
-            let place = |name: &str| FileLocation { path: directory.join(name) };
+            let place = |name: &str| FileLocation::at(directory.join(name));
             ledger = Some(Setting { value: LedgerUri::File(place("ledger")), origin: Origin::Default });
             store = Some(Setting { value: StoreUri::File(place("store")), origin: Origin::Default });
         }

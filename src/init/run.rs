@@ -150,7 +150,7 @@ impl Run<'_> {
         }
         error.with_hint(format!(
             "check that '{}' is the store that the version was added to",
-            self.store.uri()
+            self.store.place()
         ))
     }
 }
