@@ -72,7 +72,7 @@ pub(super) async fn run(
         Some(uri) => Some(ledger::open(uri, &connect).await?),
         None => None,
     };
-    let store = store::open(&settings.store, &connect).await?;
+    let store = store::open_all(&settings.store, &connect).await?;
     let run = Run { settings, counters, store, ledger };
 
     let artifacts: Vec<Artifact> = stream::iter(requests)

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::model::{TagState, Version, VersionRecord};
 
 /// Versions from this number on are milliseconds since 1970 (2001 and later): their number tells their age.
-const TIMESTAMPS_FROM: u64 = 1_000_000_000_000;
+const TIMESTAMPS_FROM: i64 = 1_000_000_000_000;
 
 /// What to keep. A version goes only when no rule keeps it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -91,7 +91,7 @@ pub fn plan<'a>(
 fn added_at(record: &VersionRecord) -> Option<Timestamp> {
     record.added_at.or_else(|| {
         let number = record.version.get();
-        if number < TIMESTAMPS_FROM { None } else { Timestamp::from_millisecond(i64::try_from(number).ok()?).ok() }
+        if number < TIMESTAMPS_FROM { None } else { Timestamp::from_millisecond(number).ok() }
     })
 }
 

@@ -60,6 +60,15 @@ pub struct Report {
 }
 
 impl Report {
+    /// How many blobs and leftovers go for good in this run, or would.
+    pub fn due(&self) -> (usize, usize) {
+        let goes = |(decision, _): &&(Decision, Outcome)| {
+            matches!(decision.verdict, Verdict::Delete { .. } | Verdict::Hide { .. } | Verdict::Purge { .. })
+        };
+        let leftovers = self.unfinished.iter().filter(|(_, goes)| *goes).count();
+        (self.blobs.iter().filter(goes).count(), leftovers)
+    }
+
     /// How many blobs were deleted for good.
     pub fn deleted(&self) -> usize {
         let gone = |(decision, outcome): &&(Decision, Outcome)| {
