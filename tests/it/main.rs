@@ -14,3 +14,4 @@ mod operator;
 mod stores;
 mod support;
 mod tls;
+mod upkeep;
