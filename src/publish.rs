@@ -90,7 +90,12 @@ impl Publisher<'_> {
     ///
     /// # Errors
     /// As [`Publisher::ensure`] and [`Publisher::record`].
-    pub async fn publish(&self, package: &PackageName, new: &NewVersion, blob: BlobFile<'_>) -> Result<Published> {
+    pub async fn publish(
+        &self,
+        package: &PackageName,
+        new: &NewVersion,
+        blob: BlobFile<'_>,
+    ) -> Result<Published> {
         let ensured = self.ensure(blob, &|_| {}).await?;
         self.record(package, new, blob, ensured).await
     }

@@ -163,7 +163,7 @@ fn refused_files_name_file_and_line() {
         ),
         (
             ".sacker.json",
-            "{\"store\": [\"s3://abc\"]}",
+            "{\"ledger\": [\"s3://abc\"]}",
             "line 1: invalid type: sequence, expected a URI in quotes",
         ),
         (
@@ -239,21 +239,27 @@ fn a_broken_value_names_where_it_stands() {
 fn a_store_may_be_several() {
     let two = "s3://one file:///two";
     let file = |content: &str| Home::new().file(".sacker.json", content).resolve().expect("it resolves");
-    let listed = file(r#"{"ledger": "s3://l", "store": ["s3://one", "file:///two"]}"#);
+    let listed = file(r#"{"ledger": "s3://ledger", "store": ["s3://one", "file:///two"]}"#);
     assert_eq!(store_of(&listed).0, two);
-    let yaml = Home::new().file(".config/sacker/config.yaml", "ledger: s3://l\nstore:\n  - s3://one\n  - file:///two\n");
+    let yaml = Home::new()
+        .file(".config/sacker/config.yaml", "ledger: s3://ledger\nstore:\n  - s3://one\n  - file:///two\n");
     assert_eq!(store_of(&yaml.resolve().expect("it resolves")).0, two);
-    let home = Home::new().variable("SACKER_LEDGER", "s3://l").variable("SACKER_STORE", " s3://one\nfile:///two ");
-    assert_eq!(store_of(&home.resolve().expect("it resolves")), (two.into(), Origin::Variable("SACKER_STORE")));
+    let home = Home::new()
+        .variable("SACKER_LEDGER", "s3://ledger")
+        .variable("SACKER_STORE", " s3://one\nfile:///two ");
+    assert_eq!(
+        store_of(&home.resolve().expect("it resolves")),
+        (two.into(), Origin::Variable("SACKER_STORE"))
+    );
     let stores = ["s3://one".to_owned(), "file:///two".to_owned()];
     let flags = Flags { ledger: None, store: &stores };
     let flagged = Configuration::resolve(flags, &home.environment()).expect("it resolves");
     assert_eq!(store_of(&flagged), (two.into(), Origin::Flag("--store")));
 
     for (content, why) in [
-        (r#"{"ledger": "s3://l", "store": []}"#, "no store is named"),
-        (r#"{"ledger": "s3://l", "store": ["s3://one", "s3://one"]}"#, "named twice"),
-        (r#"{"ledger": "s3://l", "store": ["s3://one", 5]}"#, "a URI in quotes"),
+        (r#"{"ledger": "s3://ledger", "store": []}"#, "no store is named"),
+        (r#"{"ledger": "s3://ledger", "store": ["s3://one", "s3://one"]}"#, "named twice"),
+        (r#"{"ledger": "s3://ledger", "store": ["s3://one", 5]}"#, "a URI in quotes"),
     ] {
         let refusal = Home::new().file(".sacker.json", content).refusal();
         assert!(refusal.contains(why) && refusal.contains("line 1"), "{refusal}");

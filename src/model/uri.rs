@@ -317,7 +317,9 @@ fn grace(parts: &mut Parts<'_>, purpose: Use) -> Result<Option<Duration>> {
 }
 
 fn shown_grace(grace: Option<Duration>) -> Option<String> {
-    grace.map(|grace| jiff::SignedDuration::try_from(grace).map_or_else(|_| String::new(), |span| format!("{span:#}")))
+    grace.map(|grace| {
+        jiff::SignedDuration::try_from(grace).map_or_else(|_| String::new(), |span| format!("{span:#}"))
+    })
 }
 
 fn s3(mut parts: Parts<'_>, purpose: Use) -> Result<S3Location> {
@@ -344,8 +346,17 @@ fn s3(mut parts: Parts<'_>, purpose: Use) -> Result<S3Location> {
         Some("timestamp") => Some(Numbering::Timestamp),
         Some(_) => return Err(parts.broken("versions is 'sequence' or 'timestamp'")),
     };
-    let location =
-        S3Location { bucket, prefix, endpoint, region, path_style, single_writer, versions, create_only, grace };
+    let location = S3Location {
+        bucket,
+        prefix,
+        endpoint,
+        region,
+        path_style,
+        single_writer,
+        versions,
+        create_only,
+        grace,
+    };
     let known = match purpose {
         Use::Ledger => "endpoint, region, path_style, single_writer, versions",
         Use::Store => "endpoint, region, path_style, single_writer, versions, create_only, grace",
@@ -521,7 +532,11 @@ mod tests {
     fn several_stores_are_separated_by_white_space() {
         let stores: StoreUris = " s3://one\n file:///two\ts3://three ".parse().expect("three");
         assert_eq!((stores.len(), stores.to_string().as_str()), (3, "s3://one file:///two s3://three"));
-        for (text, rule) in [("", "no store is named"), ("s3://one s3://one", "named twice"), ("s3://one ftp://x", "not a kind")] {
+        for (text, rule) in [
+            ("", "no store is named"),
+            ("s3://one s3://one", "named twice"),
+            ("s3://one ftp://x", "not a kind"),
+        ] {
             let error = text.parse::<StoreUris>().expect_err(text).to_string();
             assert!(error.contains(rule), "{error}");
         }

@@ -30,9 +30,7 @@ mod several;
 mod source;
 mod timing;
 
-pub use collect::{
-    Collect, Deletion, Listed, StoredBlob, StoredManifest, Unfinished, open_for_collection,
-};
+pub use collect::{Collect, Deletion, Listed, StoredBlob, StoredManifest, Unfinished, open_for_collection};
 pub use timing::{RESOLUTION, Timing};
 
 /// What is known of a blob without reading it.

@@ -42,12 +42,7 @@ fn part_size(size: u64) -> u64 {
 /// Where that does not happen the bucket's own rule for incomplete uploads has to; nothing is visible either way.
 ///
 /// [`Store::settle`]: super::Store::settle
-pub(super) async fn put(
-    store: &S3Store,
-    key: &str,
-    source: Source,
-    sent: &Arc<Sent>,
-) -> Result<PutOutcome> {
+pub(super) async fn put(store: &S3Store, key: &str, source: Source, sent: &Arc<Sent>) -> Result<PutOutcome> {
     let bucket = &store.bucket;
     let request = bucket.client.create_multipart_upload().bucket(&bucket.name).key(bucket.key(key));
     let created = request.content_type("application/octet-stream").send().await;

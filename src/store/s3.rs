@@ -112,7 +112,8 @@ impl S3Store {
     fn suffices(&self, seen: &Seen, size: u64, key: &str) -> Result<bool> {
         let same = seen.info.size == size;
         if self.location.create_only && !same {
-            let why = format!("it has {} bytes instead of {size}, and the store is create-only", seen.info.size);
+            let why =
+                format!("it has {} bytes instead of {size}, and the store is create-only", seen.info.size);
             let hint = "whoever may delete in the bucket has to delete it first";
             return Err(Error::corrupt(self.bucket.uri(key), why).with_hint(hint));
         }

@@ -109,7 +109,8 @@ impl S3Store {
         let mut found: Vec<(Option<Timestamp>, bool, bool, String)> = Vec::new();
         let mut after: Option<Marker> = None;
         loop {
-            let (key_marker, version) = after.map_or((None, None), |marker| (Some(marker.key), marker.version));
+            let (key_marker, version) =
+                after.map_or((None, None), |marker| (Some(marker.key), marker.version));
             let request = self.bucket.client.list_object_versions().bucket(&self.bucket.name).prefix(&key);
             let request = request.set_key_marker(key_marker).set_version_id_marker(version);
             let page = request.send().await;
@@ -217,7 +218,10 @@ impl Collect for S3Store {
                 Ok(answer) => Ok(answer.status() == Some(&BucketVersioningStatus::Enabled)),
                 // A server without versions.
                 Err(error)
-                    if matches!(status_and_code(&error), (Some(501), _) | (_, Some("VersioningNotConfigured"))) =>
+                    if matches!(
+                        status_and_code(&error),
+                        (Some(501), _) | (_, Some("VersioningNotConfigured"))
+                    ) =>
                 {
                     Ok(false)
                 }
@@ -368,24 +372,28 @@ impl Collect for S3Store {
     }
 
     async fn read_manifest(&self) -> Result<Option<StoredManifest>> {
-        let request = self.bucket.client.get_object().bucket(&self.bucket.name).key(self.bucket.key(MANIFEST));
+        let request =
+            self.bucket.client.get_object().bucket(&self.bucket.name).key(self.bucket.key(MANIFEST));
         let answer = match request.send().await {
             Ok(answer) => answer,
-            Err(error) if matches!(status_and_code(&error), (Some(404), code) if code != Some("NoSuchBucket")) => {
+            Err(error) if matches!(status_and_code(&error), (Some(404), code) if code != Some("NoSuchBucket")) =>
+            {
                 return Ok(None);
             }
             Err(error) => return Err(self.bucket.error(READ_MANIFEST, MANIFEST, &error)),
         };
         let revision = answer.e_tag().unwrap_or_default().to_owned();
         let body = answer.body.collect().await.map_err(|error| {
-            let broken = Error::new(Meaning::Unavailable, READ_MANIFEST.words).with_key(self.bucket.uri(MANIFEST));
+            let broken =
+                Error::new(Meaning::Unavailable, READ_MANIFEST.words).with_key(self.bucket.uri(MANIFEST));
             broken.with_source(error)
         })?;
         Ok(Some(StoredManifest { bytes: body.into_bytes(), revision }))
     }
 
     async fn write_manifest(&self, bytes: Bytes, seen: Option<&str>) -> Result<String> {
-        let request = self.bucket.client.put_object().bucket(&self.bucket.name).key(self.bucket.key(MANIFEST));
+        let request =
+            self.bucket.client.put_object().bucket(&self.bucket.name).key(self.bucket.key(MANIFEST));
         let request = request.content_type("application/json").body(bytes.clone().into());
         let request = match seen {
             Some(revision) => request.if_match(revision),

@@ -46,9 +46,10 @@ fn weight(error: &Error) -> u8 {
 /// What no store gave: the weightiest reason, and what each of them said.
 fn all_failed(errors: Vec<(String, Error)>, operation: &'static str) -> Error {
     let each: Vec<String> = errors.iter().map(|(place, error)| format!("{place}: {error}")).collect();
-    let weightiest = errors.into_iter().map(|(_, error)| error).reduce(|first, next| {
-        if weight(&next) > weight(&first) { next } else { first }
-    });
+    let weightiest = errors
+        .into_iter()
+        .map(|(_, error)| error)
+        .reduce(|first, next| if weight(&next) > weight(&first) { next } else { first });
     let Some(weightiest) = weightiest else { return Error::new(Meaning::Other, operation) };
     let each = each.join("; ");
     let hint = match weightiest.hint() {

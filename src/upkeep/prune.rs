@@ -130,7 +130,10 @@ mod tests {
             })
             .collect();
         let now = Timestamp::from_second(NOW).expect("a time");
-        plan(records, &tags, policy, now).into_iter().map(|(record, fate)| (record.version.to_string(), fate)).collect()
+        plan(records, &tags, policy, now)
+            .into_iter()
+            .map(|(record, fate)| (record.version.to_string(), fate))
+            .collect()
     }
 
     fn removed(fates: &[(String, Fate)]) -> Vec<&str> {
@@ -139,7 +142,8 @@ mod tests {
 
     #[test]
     fn what_a_rule_keeps_stays() {
-        let mut records: Vec<_> = (1..=6).map(|number| record(&number.to_string(), Some(10 - number))).collect();
+        let mut records: Vec<_> =
+            (1..=6).map(|number| record(&number.to_string(), Some(10 - number))).collect();
         let by_count = Policy { keep_last: Some(2), keep_younger_than: None };
         assert_eq!(removed(&fates(&records, &["2"], by_count)), ["1", "3", "4"]);
         let by_age = Policy { keep_last: None, keep_younger_than: Some(DAY * 7) };
@@ -148,8 +152,11 @@ mod tests {
         let both = Policy { keep_last: Some(5), keep_younger_than: Some(DAY) };
         assert_eq!(removed(&fates(&records, &[], both)), ["1"]);
         // Removed ones neither count nor are named.
-        records[5].removal =
-            Some(Removal { at: Timestamp::from_second(NOW).expect("a time"), by: "x".to_owned(), reason: None });
+        records[5].removal = Some(Removal {
+            at: Timestamp::from_second(NOW).expect("a time"),
+            by: "x".to_owned(),
+            reason: None,
+        });
         let left = fates(&records, &[], by_count);
         assert_eq!((left.len(), removed(&left)), (5, vec!["1", "2", "3"]));
     }
@@ -166,7 +173,8 @@ mod tests {
     fn an_unknown_age_is_no_reason_to_remove() {
         let policy = Policy { keep_last: None, keep_younger_than: Some(DAY) };
         let old = (NOW - 2 * 86_400) * 1000;
-        let records = [record("1", None), record(&old.to_string(), None), record(&(old + 1).to_string(), None)];
+        let records =
+            [record("1", None), record(&old.to_string(), None), record(&(old + 1).to_string(), None)];
         let fates: Vec<Fate> = fates(&records, &[], policy).into_iter().map(|(_, fate)| fate).collect();
         assert_eq!(fates, [Fate::AgeUnknown, Fate::Remove, Fate::Latest]);
     }

@@ -47,14 +47,17 @@ impl Place {
     async fn new(kind: Kind, grace: &str) -> Option<Self> {
         let folder = Folder::new("upkeep");
         let (uri, connect) = match kind {
-            Kind::File => (format!("file://{}/store?grace={grace}", folder.path().display()), Connect::default()),
+            Kind::File => {
+                (format!("file://{}/store?grace={grace}", folder.path().display()), Connect::default())
+            }
             Kind::Unversioned | Kind::Versioned | Kind::CreateOnly => {
                 let server =
                     if kind == Kind::Unversioned { testbed::versitygw()? } else { testbed::minio()? };
                 let bucket = unique("store");
                 let create_only = if kind == Kind::CreateOnly { "&create_only=true" } else { "" };
                 let uri = server.uri(&bucket) + "&grace=" + grace + create_only;
-                let plain = store::open(&uri.parse().expect("a URI"), &server.connect()).await.expect("it opens");
+                let plain =
+                    store::open(&uri.parse().expect("a URI"), &server.connect()).await.expect("it opens");
                 plain.init().await.expect("a bucket");
                 if kind != Kind::Unversioned {
                     switch_versions_on(&server, &bucket).await;
@@ -83,7 +86,8 @@ impl Place {
 
     async fn cycle(&self, store: &dyn Collect, rules: Rules) -> sacker::error::Result<Report> {
         let kept = BTreeMap::new();
-        collect(&Cycle { store, ledgers: &self.ledgers, kept: &kept, rules, act: true, empty_ledgers: true }).await
+        collect(&Cycle { store, ledgers: &self.ledgers, kept: &kept, rules, act: true, empty_ledgers: true })
+            .await
     }
 
     fn file(&self, name: &str, content: &str) -> Blob {
@@ -123,4 +127,3 @@ impl Blob {
 fn package(name: &str) -> PackageName {
     PackageName::new(name).expect("a name")
 }
-

@@ -114,7 +114,8 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
     }
     let mut ledgers: Vec<Arc<dyn Ledger>> = vec![session.ledger().await?.clone()];
     for uri in &args.with_ledger {
-        let uri: LedgerUri = uri.parse().map_err(|error| Error::invalid(format!("--with-ledger: {error}")))?;
+        let uri: LedgerUri =
+            uri.parse().map_err(|error| Error::invalid(format!("--with-ledger: {error}")))?;
         ledgers.push(ledger::open(&uri, &session.connect).await?);
     }
     let mut items = Vec::new();
@@ -167,7 +168,9 @@ impl Run<'_> {
         if self.args.delete {
             note(format_args!("{place}: deleted {} of {of} blobs", report.deleted()));
         } else {
-            note(format_args!("{place}: would delete {due} of {of} blobs and {leftovers} leftovers; nothing was changed"));
+            note(format_args!(
+                "{place}: would delete {due} of {of} blobs and {leftovers} leftovers; nothing was changed"
+            ));
         }
         if let Some(next_at) = report.next_at {
             note(format_args!("{place}: others are condemned; a run after {next_at:.0} goes on with them"));
@@ -224,7 +227,8 @@ impl Run<'_> {
             size: left.size,
             modified: left.since,
             verdict: if *goes { "leftover" } else { "in progress" },
-            reason: if *goes { "an upload that did not end" } else { "an upload that may still go on" }.to_owned(),
+            reason: if *goes { "an upload that did not end" } else { "an upload that may still go on" }
+                .to_owned(),
             outcome: (self.args.delete && *goes).then_some("done"),
         });
         blobs.chain(leftovers).collect()
@@ -243,9 +247,10 @@ fn explain(decision: &Decision, report: &Report) -> (&'static str, String) {
         Verdict::Waiting { since, until } => {
             ("condemned", format!("unreferenced since {since:.0}, waits until {until:.0}"))
         }
-        Verdict::Postponed { since } => {
-            ("postponed", format!("unreferenced since {since:.0}, beyond the share of one run (--max-percent)"))
-        }
+        Verdict::Postponed { since } => (
+            "postponed",
+            format!("unreferenced since {since:.0}, beyond the share of one run (--max-percent)"),
+        ),
         Verdict::Delete { since } => ("delete", format!("unreferenced since {since:.0}")),
         Verdict::Hide { since } => {
             ("hide", format!("unreferenced since {since:.0}; hidden first, since the store is create-only"))
@@ -296,7 +301,8 @@ mod tests {
         let text = format!("# pods\n{one}\n\n frontend@23+sha256:{two} \n");
         let kept = kept_by_file(Path::new("pins"), &text).expect("a list");
         assert_eq!(kept.iter().map(|(sha256, _)| *sha256).collect::<Vec<_>>(), [one, two]);
-        let error = kept_by_file(Path::new("pins"), &format!("{one}\nlive\n")).expect_err("a refusal").to_string();
+        let error =
+            kept_by_file(Path::new("pins"), &format!("{one}\nlive\n")).expect_err("a refusal").to_string();
         assert_eq!(error, "'pins' line 2 is neither a sha256 nor a pinned spec");
     }
 }

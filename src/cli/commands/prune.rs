@@ -110,7 +110,9 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
             session.printer.note(format_args!("nothing was removed"));
         }
     } else if !args.apply {
-        session.printer.note(format_args!("would remove {count} versions; nothing was changed (--apply does it)"));
+        session
+            .printer
+            .note(format_args!("would remove {count} versions; nothing was changed (--apply does it)"));
     }
     items.retain(|item| args.all || item.fate.starts_with(REMOVE) || item.fate == MOVED);
     session.printer.list(args.output.format, &items)

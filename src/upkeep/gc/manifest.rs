@@ -91,7 +91,9 @@ impl Manifest {
         let blobs = self.blobs.iter().map(|(sha256, condemned)| (sha256.to_string(), condemned.clone()));
         let document = Document { format: FORMAT, blobs: blobs.collect() };
         let bytes = serde_json::to_vec(&document);
-        Ok(bytes.map_err(|error| Error::new(Meaning::Other, "write what is condemned").with_source(error))?.into())
+        Ok(bytes
+            .map_err(|error| Error::new(Meaning::Other, "write what is condemned").with_source(error))?
+            .into())
     }
 }
 

@@ -57,7 +57,10 @@ pub struct Situation<'a> {
 
 impl fmt::Debug for Situation<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Situation").field("now", &self.now).field("blobs", &self.blobs).finish_non_exhaustive()
+        f.debug_struct("Situation")
+            .field("now", &self.now)
+            .field("blobs", &self.blobs)
+            .finish_non_exhaustive()
     }
 }
 
@@ -213,7 +216,11 @@ fn of_hidden(
         (State::Hidden, None) => {
             let wait = rules.publish_within.max(rules.period).saturating_add(rules.resolution);
             let until = later(since, wait);
-            Some(if situation.now <= until { Verdict::Hidden { since, until } } else { Verdict::Purge { since } })
+            Some(if situation.now <= until {
+                Verdict::Hidden { since, until }
+            } else {
+                Verdict::Purge { since }
+            })
         }
     }
 }

@@ -72,7 +72,8 @@ impl Report {
     /// How many blobs were deleted for good.
     pub fn deleted(&self) -> usize {
         let gone = |(decision, outcome): &&(Decision, Outcome)| {
-            matches!(decision.verdict, Verdict::Delete { .. } | Verdict::Purge { .. }) && *outcome == Outcome::Done
+            matches!(decision.verdict, Verdict::Delete { .. } | Verdict::Purge { .. })
+                && *outcome == Outcome::Done
         };
         self.blobs.iter().filter(gone).count()
     }
@@ -176,12 +177,20 @@ async fn check(cycle: &Cycle<'_>) -> Result<()> {
     }
     let usual = store.timing().grace();
     if rules.grace < usual {
-        let rule = format!("a grace of {:?} is shorter than the {usual:?} that writers of {} count on", rules.grace, store.place());
-        return Err(Error::invalid(rule).with_hint("a shorter one has to be in the store's URI, for all who write: ?grace=12h"));
+        let rule = format!(
+            "a grace of {:?} is shorter than the {usual:?} that writers of {} count on",
+            rules.grace,
+            store.place()
+        );
+        return Err(Error::invalid(rule)
+            .with_hint("a shorter one has to be in the store's URI, for all who write: ?grace=12h"));
     }
     if store.is_create_only() && !store.is_versioned().await? {
-        let rule = format!("{} is create-only and keeps no versions: writers cannot make a blob younger there, and what is \
-            deleted cannot be restored", store.place());
+        let rule = format!(
+            "{} is create-only and keeps no versions: writers cannot make a blob younger there, and what is \
+            deleted cannot be restored",
+            store.place()
+        );
         return Err(Error::invalid(rule).with_hint("switch the bucket's versioning on, and run this again"));
     }
     Ok(())
@@ -205,7 +214,8 @@ async fn leftovers(cycle: &Cycle<'_>, now: Timestamp) -> Result<Vec<(Unfinished,
     let mut found = Vec::new();
     for unfinished in cycle.store.unfinished().await? {
         let age = now.duration_since(unfinished.since);
-        let is_old = std::time::Duration::try_from(age).is_ok_and(|age| age > cycle.rules.grace + cycle.rules.resolution);
+        let is_old = std::time::Duration::try_from(age)
+            .is_ok_and(|age| age > cycle.rules.grace + cycle.rules.resolution);
         let mut goes = unfinished.abandoned || is_old;
         if goes && cycle.act {
             goes = cycle.store.discard(&unfinished).await?;
@@ -258,9 +268,10 @@ fn of(deletion: Deletion) -> Outcome {
 fn next_at(plan: &Plan, written: Option<(&Manifest, &Rules)>) -> Option<Timestamp> {
     let waiting = plan.decisions.iter().filter_map(|decision| decision.verdict.waits_until());
     let begun = written.into_iter().flat_map(|(manifest, rules)| {
-        let begun = plan.decisions.iter().filter(|decision| {
-            matches!(decision.verdict, Verdict::Condemn | Verdict::Hide { .. })
-        });
+        let begun = plan
+            .decisions
+            .iter()
+            .filter(|decision| matches!(decision.verdict, Verdict::Condemn | Verdict::Hide { .. }));
         begun.filter_map(move |decision| {
             let since = manifest.blobs.get(&decision.blob.sha256)?.since;
             since.checked_add(rules.period.max(rules.publish_within)).ok()

@@ -17,8 +17,8 @@ use sacker::store::{self, Collect, Deletion, Listed, PutOutcome, Store, StoredBl
 
 use super::{Kind, MIB, Target, collect, content, open, put};
 use crate::support;
-use crate::support::testbed::S3Server;
 use crate::support::eventually;
+use crate::support::testbed::S3Server;
 
 const PREFIX: &str = "some/prefix/";
 
@@ -102,7 +102,8 @@ async fn write_foreign(target: &Target, name: &str) {
             std::fs::write(path, "foreign").expect("written");
         }
         Some(server) => {
-            let request = server.client().await.put_object().bucket(&target.place).key(format!("{PREFIX}{name}"));
+            let request =
+                server.client().await.put_object().bucket(&target.place).key(format!("{PREFIX}{name}"));
             request.body(ByteStream::from_static(b"foreign")).send().await.expect("written");
         }
     }
@@ -127,11 +128,17 @@ async fn a_listing_tells_blobs_from_everything_else(#[case] kind: Kind, #[case] 
     }
     let (mut blobs, foreign) = place.listed().await;
     blobs.sort_by_key(|blob| blob.size);
-    assert_eq!(blobs.iter().map(|blob| (blob.sha256, blob.size)).collect::<Vec<_>>(), [(one, 1), (two, MIB as u64)]);
+    assert_eq!(
+        blobs.iter().map(|blob| (blob.sha256, blob.size)).collect::<Vec<_>>(),
+        [(one, 1), (two, MIB as u64)]
+    );
     for blob in &blobs {
         // The clock is the one that dates the blobs; both are cut to whole seconds on S3.
         let slack = jiff::SignedDuration::from_secs(1);
-        assert!(before - slack <= blob.modified && blob.modified <= after + slack, "{before} {blob:?} {after}");
+        assert!(
+            before - slack <= blob.modified && blob.modified <= after + slack,
+            "{before} {blob:?} {after}"
+        );
     }
     let directory = if matches!(kind, Kind::File) { "pkg" } else { "pkg/" };
     let mut expected = vec!["readme".to_owned(), directory.to_owned(), upper];
@@ -231,7 +238,14 @@ async fn a_hidden_blob_comes_back_or_goes() {
     place.collected.hide(&newer).await.expect("hidden");
     place.collected.purge(&newer).await.expect("purged");
     let server = place.target.server.as_ref().expect("an S3 server");
-    let left = server.client().await.list_object_versions().bucket(&place.target.place).send().await.expect("listed");
+    let left = server
+        .client()
+        .await
+        .list_object_versions()
+        .bucket(&place.target.place)
+        .send()
+        .await
+        .expect("listed");
     assert_eq!((left.versions().len(), left.delete_markers().len()), (0, 0), "{left:?}");
 }
 
@@ -247,9 +261,7 @@ async fn a_create_only_store_is_never_written_twice(
     let (path, sha256) = place.target.file(size);
     let racers = (0..3).map(|_| put(&*place.store, &path, sha256, size as u64));
     let outcomes = futures::future::join_all(racers).await;
-    let uploaded = outcomes.iter().filter(|outcome| {
-        outcome.as_ref().expect("put").0 == PutOutcome::Uploaded
-    });
+    let uploaded = outcomes.iter().filter(|outcome| outcome.as_ref().expect("put").0 == PutOutcome::Uploaded);
     assert_eq!(uploaded.count(), 1, "one of the racers writes");
     let seen = place.only_blob().await;
     place.next_second().await;
@@ -343,10 +355,8 @@ async fn several_stores_are_written_in_order_and_read_in_order() {
 #[tokio::test]
 async fn a_store_that_is_down_or_spoilt_is_passed_over_by_readers_only() {
     let Some(good) = Target::ready(Kind::File).await else { return };
-    let connect = sacker::connect::Connect {
-        deadline: Duration::from_secs(2),
-        ..support::connect("key", "secret")
-    };
+    let connect =
+        sacker::connect::Connect { deadline: Duration::from_secs(2), ..support::connect("key", "secret") };
     let (path, sha256) = good.file(1000);
     put(&*good.store, &path, sha256, 1000).await.expect("put");
     let uris = format!("{} file://{}", down(), good.place);

@@ -62,7 +62,8 @@ async fn write(place: &Place, shared: &Shared, number: usize, mut random: fastra
             place.publisher().ensure(blob.file(), &|_| {}).await.expect("stored");
             continue;
         }
-        let published = place.publisher().publish(&package, &blob.version(), blob.file()).await.expect("published");
+        let published =
+            place.publisher().publish(&package, &blob.version(), blob.file()).await.expect("published");
         let version = published.record.version;
         shared.adds.fetch_add(1, Ordering::Relaxed);
         shared.restored.fetch_add(u64::from(published.restored), Ordering::Relaxed);
@@ -104,9 +105,7 @@ async fn dangling(place: &Place, shared: &Shared) -> Vec<String> {
 
 #[rstest]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_version_ever_loses_its_blob(
-    #[values(Kind::File, Kind::Versioned, Kind::CreateOnly)] kind: Kind,
-) {
+async fn no_version_ever_loses_its_blob(#[values(Kind::File, Kind::Versioned, Kind::CreateOnly)] kind: Kind) {
     let Some(place) = Place::new(kind, GRACE).await else { return };
     let seed = tier::seed("no_version_ever_loses_its_blob");
     let (adds, cycles) = tier::figure((2_000, 10), (100_000, 500));
@@ -125,7 +124,8 @@ async fn no_version_ever_loses_its_blob(
             let shown = |verdict| matches!(verdict, Verdict::Restore);
             restored += report.blobs.iter().filter(|(decision, _)| shown(decision.verdict)).count();
             let manifest = place.collected.read_manifest().await.expect("read");
-            let manifest = manifest.map(|manifest| Manifest::decode(&manifest.bytes, "manifest").expect("ours"));
+            let manifest =
+                manifest.map(|manifest| Manifest::decode(&manifest.bytes, "manifest").expect("ours"));
             *lock(&shared.condemned) = manifest.unwrap_or_default().blobs.into_keys().collect();
             let dangling = dangling(&place, &shared).await;
             assert_eq!(dangling, Vec::<String>::new(), "after cycle {done}, seed {seed}");
@@ -138,7 +138,8 @@ async fn no_version_ever_loses_its_blob(
     // In the end every version is looked at, one by one.
     let mut versions = 0;
     for number in 0..WRITERS {
-        for record in place.ledgers[0].versions(&package(&format!("writer-{number}"))).await.expect("listed") {
+        for record in place.ledgers[0].versions(&package(&format!("writer-{number}"))).await.expect("listed")
+        {
             if !record.is_removed() {
                 versions += 1;
                 let head = place.store.head(&record.sha256).await.expect("looked");
@@ -147,7 +148,10 @@ async fn no_version_ever_loses_its_blob(
         }
     }
     let (total, again) = (shared.adds.load(Ordering::Relaxed), shared.again.load(Ordering::Relaxed));
-    assert!(versions > 0 && again * 10 >= total, "{versions} versions, {again} of {total} adds were of condemned blobs");
+    assert!(
+        versions > 0 && again * 10 >= total,
+        "{versions} versions, {again} of {total} adds were of condemned blobs"
+    );
     let seconds = began.elapsed().as_secs();
     let healed = shared.restored.load(Ordering::Relaxed);
     let figures = format!(

@@ -156,7 +156,8 @@ async fn the_last_look_stores_a_blob_again(
         assert!(matches!(report.blobs[0].0.verdict, Verdict::Hide { .. }), "{report:?}");
     } else {
         assert_eq!(ensured.outcome, PutOutcome::Uploaded);
-        let found = futures::TryStreamExt::try_collect::<Vec<_>>(place.collected.list()).await.expect("listed");
+        let found =
+            futures::TryStreamExt::try_collect::<Vec<_>>(place.collected.list()).await.expect("listed");
         let [Listed::Blob(found)] = &found[..] else { panic!("{found:?}") };
         assert_eq!(place.collected.delete(found).await.expect("deleted"), Deletion::Done);
     }

@@ -40,8 +40,12 @@ impl Store {
     /// One run at `now` that carries everything out at once.
     fn run(&mut self, now: i64) -> Vec<Verdict> {
         let is_referenced = |sha256: &Sha256| self.referenced.contains(sha256);
-        let situation =
-            Situation { now: at(now), blobs: &self.blobs, is_referenced: &is_referenced, manifest: &self.manifest };
+        let situation = Situation {
+            now: at(now),
+            blobs: &self.blobs,
+            is_referenced: &is_referenced,
+            manifest: &self.manifest,
+        };
         let plan = plan(&situation, &self.rules);
         let mut next = plan.manifest_before(&self.manifest, at(now));
         for Decision { blob, verdict } in &plan.decisions {
@@ -111,7 +115,11 @@ fn a_run_touches_its_share_and_no_more() {
     store.run(200);
     let verdicts = store.run(300);
     let since = at(200);
-    assert_eq!(verdicts.iter().filter(|it| **it == Verdict::Delete { since }).count(), 3, "a tenth, rounded up");
+    assert_eq!(
+        verdicts.iter().filter(|it| **it == Verdict::Delete { since }).count(),
+        3,
+        "a tenth, rounded up"
+    );
     assert_eq!(verdicts.iter().filter(|it| **it == Verdict::Postponed { since }).count(), 22);
     // What was postponed stays condemned since then.
     assert!(store.run(301).contains(&Verdict::Delete { since }));
@@ -176,10 +184,7 @@ fn a_skipped_upload_is_referred_to_before_the_blob_can_be_listed() {
         let timing = Timing::new(Some(Duration::from_secs(seconds)));
         let rules = Rules::new(timing, false);
         let written = at(0);
-        let latest_skip = (0..)
-            .map(at)
-            .take_while(|now| timing.is_fresh(Some(written), Some(*now)))
-            .last();
+        let latest_skip = (0..).map(at).take_while(|now| timing.is_fresh(Some(written), Some(*now))).last();
         let Some(skip) = latest_skip else { continue };
         // The date of the look is cut to seconds, so it was up to one later.
         let referred = later(skip, rules.publish_within + RESOLUTION);
