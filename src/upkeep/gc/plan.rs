@@ -41,6 +41,11 @@ impl Rules {
             max_percent: Some(10),
         }
     }
+
+    /// How long a hidden blob waits: until whoever saw it before has written its version, or never will.
+    pub fn wait_after_hiding(&self) -> Duration {
+        self.publish_within.max(self.period).saturating_add(self.resolution)
+    }
 }
 
 /// What a run has in front of it.
@@ -214,8 +219,7 @@ fn of_hidden(
         // Nobody knows when it was hidden: the time counts from the end of this run.
         (State::Hiding, None) => Some(Verdict::Hide { since }),
         (State::Hidden, None) => {
-            let wait = rules.publish_within.max(rules.period).saturating_add(rules.resolution);
-            let until = later(since, wait);
+            let until = later(since, rules.wait_after_hiding());
             Some(if situation.now <= until {
                 Verdict::Hidden { since, until }
             } else {

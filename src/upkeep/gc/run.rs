@@ -274,7 +274,9 @@ fn next_at(plan: &Plan, written: Option<(&Manifest, &Rules)>) -> Option<Timestam
             .filter(|decision| matches!(decision.verdict, Verdict::Condemn | Verdict::Hide { .. }));
         begun.filter_map(move |decision| {
             let since = manifest.blobs.get(&decision.blob.sha256)?.since;
-            since.checked_add(rules.period.max(rules.publish_within)).ok()
+            let wait =
+                if decision.verdict == Verdict::Condemn { rules.period } else { rules.wait_after_hiding() };
+            since.checked_add(wait).ok()
         })
     });
     waiting.chain(begun).min()

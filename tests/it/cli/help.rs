@@ -19,6 +19,8 @@ const COMMANDS: [&str; 15] = [
     "hold",
     "release",
     "disown",
+    "prune",
+    "gc",
     "init",
     "completions",
     "help",
