@@ -6,7 +6,7 @@ use rstest::rstest;
 
 use super::home::Home;
 
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 17] = [
     "list",
     "versions",
     "tags",
