@@ -442,7 +442,7 @@ async fn behind_a_gate(
         let repeats = matches!(stays, Stays::Bad) && index + 1 == script.len();
         gate.add_rule(if repeats { rule } else { rule.times(1) });
     }
-    let store = home.store.uri().to_string();
+    let store = home.store.place();
     let direct: String = url::form_urlencoded::byte_serialize(server.endpoint.as_bytes()).collect();
     let proxied: String = url::form_urlencoded::byte_serialize(gate.url().as_bytes()).collect();
     assert!(store.contains(&direct), "{store}");
@@ -525,7 +525,7 @@ async fn a_tag_that_moves_when_its_blob_goes_is_resolved_again() {
     other.add(b"new").await;
     let direct: String = url::form_urlencoded::byte_serialize(server.endpoint.as_bytes()).collect();
     let proxied: String = url::form_urlencoded::byte_serialize(gate.url().as_bytes()).collect();
-    home.set("SACKER_STORE", other.store.uri().to_string().replace(&direct, &proxied));
+    home.set("SACKER_STORE", other.store.place().replace(&direct, &proxied));
 
     let mut command = home.command(&["frontend-server@live=app.jar"]);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("sacker-init starts");

@@ -18,3 +18,4 @@ mod operator;
 mod stores;
 mod support;
 mod tls;
+mod upkeep;

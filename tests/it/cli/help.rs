@@ -6,7 +6,7 @@ use rstest::rstest;
 
 use super::home::Home;
 
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 17] = [
     "list",
     "versions",
     "tags",
@@ -19,6 +19,8 @@ const COMMANDS: [&str; 15] = [
     "hold",
     "release",
     "disown",
+    "prune",
+    "gc",
     "init",
     "completions",
     "help",

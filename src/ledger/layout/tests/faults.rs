@@ -165,7 +165,7 @@ async fn scripted(
         writes: Mutex::new(0),
         requests: Mutex::default(),
     };
-    let uri = LedgerUri::File(FileLocation { path: PathBuf::from("/memory") });
+    let uri = LedgerUri::File(FileLocation::at("/memory"));
     let connect = Connect { deadline: Duration::from_millis(300), ..Connect::default() };
     let mut ledger = ObjectLedger::new(uri, objects, connect);
     for _ in 0..3 {
@@ -393,7 +393,7 @@ async fn a_client_that_may_only_write_adds_by_its_clock() {
         writes: Mutex::new(0),
         requests: Mutex::default(),
     };
-    let uri = LedgerUri::File(FileLocation { path: PathBuf::from("/memory") });
+    let uri = LedgerUri::File(FileLocation::at("/memory"));
     let mut ledger = ObjectLedger::new(uri, objects, Connect::default());
     let mut added = Vec::new();
     for _ in 0..20 {
