@@ -31,5 +31,6 @@ pub mod init;
 pub mod ledger;
 pub mod model;
 pub mod retry;
+pub mod server_clock;
 pub mod store;
 pub mod telemetry;

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use super::InitOptions;
 use crate::error::Result;
 use crate::model::Numbering;
+use crate::server_clock::ServerTime;
 
 /// No record of a ledger is larger than this, in bytes: writers refuse it, readers call it corrupt.
 pub(super) const OBJECT_MAX: usize = 1 << 20;
@@ -96,6 +97,12 @@ pub trait ConditionalObjects: Send + Sync + Debug + 'static {
         precondition: Precondition,
         metadata: &std::collections::BTreeMap<String, String>,
     ) -> Result<Put>;
+
+    /// The time by the clock of the server, which all writers share, as of its last answer. Nothing where there is no server,
+    /// and before its first answer: the writer's own clock is all there is then.
+    fn server_time(&self) -> Option<ServerTime> {
+        None
+    }
 
     /// How versions are numbered where the ledger's own record does not say.
     fn default_numbering(&self) -> Numbering;

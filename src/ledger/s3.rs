@@ -21,6 +21,7 @@ use crate::connect::Connect;
 use crate::error::{Error, Meaning, Result};
 use crate::model::{Numbering, S3Location, Sha256};
 use crate::retry::Backoff;
+use crate::server_clock::ServerTime;
 
 /// S3 takes this many bytes of user metadata, names and values together. What does not fit stands in the body only.
 const METADATA_MAX: usize = 2048;
@@ -192,14 +193,10 @@ impl ConditionalObjects for S3Objects {
                 Precondition::Revision(revision) => request.if_match(&revision.0),
                 Precondition::None => request,
             };
-            // A repetition below the caller, who compares ids, could hide a write behind the refusal of the next attempt.
-            let sent = if precondition == Precondition::None {
-                request.send().await
-            } else {
-                let once = aws_sdk_s3::Config::builder().retry_config(RetryConfig::disabled());
-                request.customize().config_override(once).send().await
-            };
-            let error = match sent {
+            // A repetition below the caller, who compares ids, could hide a write behind the refusal of the next attempt; and a
+            // hint is not worth one.
+            let once = aws_sdk_s3::Config::builder().retry_config(RetryConfig::disabled());
+            let error = match request.customize().config_override(once).send().await {
                 Ok(output) => return self.revision(key, output.e_tag()).map(Put::Written),
                 Err(error) => error,
             };
@@ -210,7 +207,7 @@ impl ConditionalObjects for S3Objects {
                     return Ok(Put::Refused);
                 }
                 // Another write of this key is under way and nothing is decided yet: ask again, for the same key.
-                (Some(409), _) => {
+                (Some(409), _) if precondition != Precondition::None => {
                     if !backoff.pause().await {
                         let error =
                             Error::new(Meaning::Unavailable, WRITE.words).with_key(self.bucket.uri(key));
@@ -220,6 +217,10 @@ impl ConditionalObjects for S3Objects {
                 _ => return Err(self.error(WRITE, key, &error)),
             }
         }
+    }
+
+    fn server_time(&self) -> Option<ServerTime> {
+        self.bucket.clock.now()
     }
 
     fn default_numbering(&self) -> Numbering {

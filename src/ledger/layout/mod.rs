@@ -15,6 +15,7 @@ mod tests;
 mod versions;
 
 use std::collections::BTreeMap;
+use std::sync::Once;
 
 use async_trait::async_trait;
 use futures::TryStreamExt as _;
@@ -46,12 +47,14 @@ pub struct ObjectLedger<O> {
     objects: O,
     connect: Connect,
     numbering: OnceCell<Numbering>,
+    /// A clock that is off is worth one warning, not one per version.
+    warned_of_skew: Once,
 }
 
 impl<O: ConditionalObjects> ObjectLedger<O> {
     /// The ledger that `objects` hold. Makes no request.
     pub fn new(uri: LedgerUri, objects: O, connect: Connect) -> Self {
-        Self { uri, objects, connect, numbering: OnceCell::new() }
+        Self { uri, objects, connect, numbering: OnceCell::new(), warned_of_skew: Once::new() }
     }
 
     /// How this ledger numbers versions. Read once: a ledger never changes it.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use jiff::Timestamp;
 
 use super::{ObjectLedger, PAGE, READS, keys, records};
 use crate::error::{Error, Meaning, Missing, Result};
@@ -19,6 +20,15 @@ fn following(version: Version, numbering: Numbering, taken: u32) -> Option<Versi
         Numbering::Timestamp => fastrand::i64(1..=1 << (taken - 3).min(16)),
     };
     version.get().checked_add(step).and_then(Version::new)
+}
+
+/// The version that a time is.
+fn stamp(time: Timestamp) -> Option<Version> {
+    Version::new(time.as_millisecond())
+}
+
+fn is_denied(error: &Error) -> bool {
+    matches!(error.meaning(), Meaning::Denied { .. })
 }
 
 /// Whose a version number is, after a write that was not confirmed.
@@ -89,6 +99,40 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
                 }
             }
         }
+    }
+
+    /// Sets the hint without knowing what is there, as the 2015 client does: the only way for a client that may not read
+    /// (`If-Match` needs the right to read, and creating it alone would leave 2015 readers at the first version for good).
+    /// Of two such clients at the same moment the later reply wins; the next one that may read raises it again. One
+    /// request, and whatever comes of it is fine: a policy may well refuse it.
+    async fn set_hint_blindly(&self, package: &PackageName, version: Version) {
+        let key = keys::latest_hint(package);
+        let body = records::encode_hint(version);
+        if let Err(error) = self.objects.put(&key, body, Precondition::None, &BTreeMap::new()).await {
+            tracing::debug!(%package, %error, "the hint for 2015 readers was not set");
+        }
+    }
+
+    /// The time that a version added now gets, and is numbered by where versions are times.
+    ///
+    /// # Errors
+    /// `Invalid` when versions are times and this machine's clock is plainly wrong, unless that was allowed.
+    fn time_of_add(&self, numbering: Numbering) -> Result<Timestamp> {
+        let Some(server) = self.objects.server_time() else { return Ok(self.connect.clock.now()) };
+        if numbering == Numbering::Timestamp {
+            if !self.connect.allow_skew {
+                server.check()?;
+            }
+            if server.is_notable() {
+                self.warned_of_skew.call_once(|| {
+                    tracing::warn!(
+                        "this machine's clock is {} the server's; versions are numbered by the server's clock",
+                        server.words()
+                    );
+                });
+            }
+        }
+        Ok(server.time)
     }
 
     /// All version numbers above `after`, in ascending order, removed ones included.
@@ -245,12 +289,10 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         }
         let full = || Error::invalid(format!("package '{package}' has no version number left"));
         let after = highest.map_or(Some(Version::FIRST), Version::next).ok_or_else(full)?;
-        let now = self.connect.clock.now();
+        let now = self.time_of_add(numbering)?;
         let mut version = match numbering {
             Numbering::Sequence => after,
-            Numbering::Timestamp => {
-                Version::new(now.as_millisecond()).map_or(after, |stamp| stamp.max(after))
-            }
+            Numbering::Timestamp => stamp(now).map_or(after, |stamp| stamp.max(after)),
         };
         let body = records::encode_version(new, now);
         records::check_size(&body)?;
@@ -267,15 +309,17 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
                 Err(error) => Some(error),
             };
             in_doubt |= failure.is_some();
-            let found = match self.any_version(package, version).await {
-                // A refusal without any doubt is somebody else's version, whether or not this client may look at it.
-                Err(error) if !in_doubt && matches!(error.meaning(), Meaning::Denied { .. }) => {
+            let found = match self.whose(package, version, new, (hint.is_some(), in_doubt)).await {
+                Err(error) if is_denied(&error) && hint.is_none() && failure.is_none() => {
+                    tracing::warn!(
+                        "version {version} of package '{package}' may be the same file: the reply to its write was lost, and \
+                         this client may not look"
+                    );
                     Ok(Taken::Other)
                 }
-                Err(error) => Err(error),
-                Ok(Some(record)) if record.add_id.as_ref() == Some(&new.add_id) => Ok(Taken::Ours),
-                Ok(Some(_)) => Ok(Taken::Other),
-                Ok(None) => Ok(Taken::Not),
+                // No more can be learned here than whether the key is taken: by trying it again.
+                Err(error) if is_denied(&error) && hint.is_none() => Ok(Taken::Not),
+                found => found,
             };
             match found {
                 Ok(Taken::Ours) => break,
@@ -303,8 +347,9 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
                 Err(error) => return Err(failure.unwrap_or(error).in_doubt(&new.add_id)),
             }
         }
-        if let Some(hint) = hint {
-            self.raise_hint(package, version, hint).await;
+        match hint {
+            Some(hint) => self.raise_hint(package, version, hint).await,
+            None => self.set_hint_blindly(package, version).await,
         }
         let key = keys::version(package, version);
         let object = crate::ledger::Object {
@@ -315,14 +360,35 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         records::decode_version(package, version, &key, &object)
     }
 
+    /// Whose a version number is, after a write to it that was not confirmed. `in_doubt`: an earlier write of ours may
+    /// have happened.
+    async fn whose(
+        &self,
+        package: &PackageName,
+        version: Version,
+        new: &NewVersion,
+        (may_read, in_doubt): (bool, bool),
+    ) -> Result<Taken> {
+        if !may_read && !in_doubt {
+            return Ok(Taken::Other);
+        }
+        match self.any_version(package, version).await {
+            // A refusal without any doubt is somebody else's version, whether or not this client may look at it.
+            Err(error) if is_denied(&error) && !in_doubt => Ok(Taken::Other),
+            Err(error) => Err(error),
+            Ok(Some(record)) if record.add_id.as_ref() == Some(&new.add_id) => Ok(Taken::Ours),
+            Ok(Some(_)) => Ok(Taken::Other),
+            Ok(None) => Ok(Taken::Not),
+        }
+    }
+
     /// How to number, and where to start looking. No hint: this client may not read the package, only write it, and its
     /// clock is all it has.
     async fn numbering_and_hint(&self, package: &PackageName) -> Result<(Numbering, Option<Hint>)> {
-        let denied = |error: &Error| matches!(error.meaning(), Meaning::Denied { .. });
         match (self.numbering().await, self.hint(package).await) {
             (Ok(numbering), Ok(hint)) => Ok((numbering, Some(hint))),
-            (Ok(Numbering::Timestamp), Err(error)) if denied(&error) => Ok((Numbering::Timestamp, None)),
-            (Err(unknown), Err(error)) if denied(&unknown) && denied(&error) => {
+            (Ok(Numbering::Timestamp), Err(error)) if is_denied(&error) => Ok((Numbering::Timestamp, None)),
+            (Err(unknown), Err(error)) if is_denied(&unknown) && is_denied(&error) => {
                 Ok((Numbering::Timestamp, None))
             }
             (Err(error), _) | (_, Err(error)) => Err(error),
