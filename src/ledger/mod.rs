@@ -22,6 +22,7 @@ mod file;
 mod layout;
 mod memory;
 mod objects;
+mod probe;
 #[cfg(feature = "ledger-s3")]
 mod s3;
 
@@ -29,6 +30,7 @@ mod s3;
 pub use dynamo::DynamoLedger;
 pub use layout::ObjectLedger;
 pub use memory::MemoryObjects;
+pub use probe::{Check, ProbeOptions, ProbeReport, Verdict};
 pub use objects::{Children, ConditionalObjects, Entry, Object, Precondition, Put, Revision};
 #[cfg(feature = "ledger-s3")]
 pub use s3::S3Objects;
@@ -44,11 +46,14 @@ pub struct InitOptions {
     pub deletion_protection: bool,
     /// Bring an existing ledger to these settings.
     pub upgrade: bool,
+    /// Probe the server's conditional writes where its maker does not promise them, keep the verdict in the ledger, and
+    /// refuse a server whose conditional writes are broken. Costs about a thousand small requests.
+    pub probe: bool,
 }
 
 impl Default for InitOptions {
     fn default() -> Self {
-        Self { numbering: None, point_in_time_recovery: true, deletion_protection: true, upgrade: false }
+        Self { numbering: None, point_in_time_recovery: true, deletion_protection: true, upgrade: false, probe: false }
     }
 }
 
@@ -101,6 +106,12 @@ pub trait Ledger: Send + Sync + Debug {
 
     /// Creates what the ledger needs (tables, bucket, directory). Idempotent. Returns a line per thing done.
     async fn init(&self, options: &InitOptions) -> Result<Vec<String>>;
+
+    /// Checks that the backend keeps the promises that the ledger rests on, with writes of its own that it removes.
+    ///
+    /// # Errors
+    /// What says nothing about the promises: `Denied`, `Unavailable`, `Throttled`, `NotFound(Backend)`.
+    async fn probe(&self, options: &ProbeOptions) -> Result<ProbeReport>;
 
     /// All packages, in no promised order across directories, each once.
     fn packages(&self) -> BoxStream<'_, Result<PackageName>>;

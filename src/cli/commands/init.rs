@@ -21,6 +21,9 @@ pub(in crate::cli) struct Args {
     /// Do not protect tables against deletion
     #[arg(long)]
     no_deletion_protection: bool,
+    /// Do not check the conditional writes of an S3 server other than AWS
+    #[arg(long)]
+    no_probe: bool,
     /// Bring what exists to these settings too
     #[arg(long)]
     upgrade: bool,
@@ -41,6 +44,7 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
         point_in_time_recovery: !args.no_point_in_time_recovery,
         deletion_protection: !args.no_deletion_protection,
         upgrade: args.upgrade,
+        probe: !args.no_probe,
     };
     let printer = session.printer;
     let mut nothing_done = true;

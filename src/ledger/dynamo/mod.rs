@@ -9,6 +9,7 @@
 mod add;
 mod item;
 mod packages;
+mod probe;
 mod read;
 mod request;
 mod tables;
@@ -22,7 +23,7 @@ use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use futures::stream::BoxStream;
 
-use super::{InitOptions, Ledger, Newest, TagOutcome};
+use super::{InitOptions, Ledger, Newest, ProbeOptions, ProbeReport, TagOutcome};
 use crate::connect::Connect;
 use crate::error::Result;
 use crate::model::{
@@ -84,6 +85,10 @@ impl Ledger for DynamoLedger {
 
     async fn init(&self, options: &InitOptions) -> Result<Vec<String>> {
         self.set_up(options).await
+    }
+
+    async fn probe(&self, options: &ProbeOptions) -> Result<ProbeReport> {
+        self.run_probe(options).await
     }
 
     fn packages(&self) -> BoxStream<'_, Result<PackageName>> {

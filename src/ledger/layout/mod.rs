@@ -7,26 +7,29 @@
 //! allowed ([`crate::model::next_event`]).
 
 mod keys;
+mod own;
 mod packages;
+mod probe;
 mod records;
 mod tags;
 #[cfg(test)]
 mod tests;
 mod versions;
 
-use std::collections::BTreeMap;
+pub(super) use probe::check_is_probe;
+
 use std::sync::Once;
 
 use async_trait::async_trait;
-use futures::TryStreamExt as _;
 use futures::stream::BoxStream;
 use tokio::sync::OnceCell;
 
-use super::{ConditionalObjects, InitOptions, Ledger, Newest, Precondition, Put, TagOutcome};
+use self::records::LedgerBody;
+use super::{ConditionalObjects, InitOptions, Ledger, Newest, ProbeOptions, ProbeReport, TagOutcome};
 use crate::connect::Connect;
-use crate::error::{Error, Meaning, Result};
+use crate::error::Result;
 use crate::model::{
-    Event, LedgerUri, NewVersion, Numbering, PackageName, S3Location, TagChange, TagName, TagState, Version,
+    Event, LedgerUri, NewVersion, PackageName, TagChange, TagName, TagState, Version,
     VersionRecord,
 };
 use crate::retry::Backoff;
@@ -46,7 +49,7 @@ pub struct ObjectLedger<O> {
     uri: LedgerUri,
     objects: O,
     connect: Connect,
-    numbering: OnceCell<Numbering>,
+    own: OnceCell<LedgerBody>,
     /// A clock that is off is worth one warning, not one per version.
     warned_of_skew: Once,
 }
@@ -54,43 +57,7 @@ pub struct ObjectLedger<O> {
 impl<O: ConditionalObjects> ObjectLedger<O> {
     /// The ledger that `objects` hold. Makes no request.
     pub fn new(uri: LedgerUri, objects: O, connect: Connect) -> Self {
-        Self { uri, objects, connect, numbering: OnceCell::new(), warned_of_skew: Once::new() }
-    }
-
-    /// How this ledger numbers versions. Read once: a ledger never changes it.
-    async fn numbering(&self) -> Result<Numbering> {
-        let read = || async {
-            match self.objects.get(keys::LEDGER).await {
-                Ok(Some(object)) => records::decode_ledger(keys::LEDGER, &object.bytes),
-                Ok(None) => Ok(self.objects.default_numbering()),
-                // Guessing would put timestamps into a sequence, for good.
-                Err(error) if matches!(error.meaning(), Meaning::Denied { .. }) => match &self.uri {
-                    LedgerUri::S3(S3Location { versions: Some(versions), .. }) => Ok(*versions),
-                    _ => Err(error.with_hint(
-                        "let it be read (s3:GetObject, and s3:ListBucket), or say ?versions=timestamp",
-                    )),
-                },
-                Err(error) => Err(error),
-            }
-        };
-        self.numbering.get_or_try_init(read).await.copied()
-    }
-
-    /// A place that 2015 clients used already cannot become a sequence: their numbers are far above any sequence.
-    async fn check_no_timestamps(&self) -> Result<()> {
-        let Some(package) = self.walk_packages().try_next().await? else { return Ok(()) };
-        match self.highest_listed(&package).await? {
-            Some(version) if version.get() >= FIRST_TIMESTAMP => {
-                let meaning = Meaning::Conflict {
-                    expected: "no package yet, or versions numbered by sequence".to_owned(),
-                    found: format!("version {version} of package '{package}'"),
-                };
-                Err(Error::new(meaning, "set up the ledger")
-                    .with_key(self.uri.to_string())
-                    .with_hint("keep versions=timestamp here, or use another prefix for a sequence"))
-            }
-            _ => Ok(()),
-        }
+        Self { uri, objects, connect, own: OnceCell::new(), warned_of_skew: Once::new() }
     }
 
     fn backoff(&self) -> Backoff {
@@ -105,32 +72,11 @@ impl<O: ConditionalObjects> Ledger for ObjectLedger<O> {
     }
 
     async fn init(&self, options: &InitOptions) -> Result<Vec<String>> {
-        let mut done = self.objects.init(options).await?;
-        let wanted = options.numbering.unwrap_or_else(|| self.objects.default_numbering());
-        if wanted == Numbering::Sequence && self.objects.get(keys::LEDGER).await?.is_none() {
-            self.check_no_timestamps().await?;
-        }
-        let body = records::encode_ledger(wanted);
-        match self.objects.put(keys::LEDGER, body, Precondition::Absent, &BTreeMap::new()).await? {
-            Put::Written(_) => done.push(format!("versions are numbered by {}", wanted.as_str())),
-            Put::Refused => {
-                let object = self.objects.get(keys::LEDGER).await?;
-                let found =
-                    object.map(|object| records::decode_ledger(keys::LEDGER, &object.bytes)).transpose()?;
-                if let (Some(found), Some(asked)) = (found, options.numbering)
-                    && found != asked
-                {
-                    let meaning = Meaning::Conflict {
-                        expected: format!("versions numbered by {}", asked.as_str()),
-                        found: format!("versions numbered by {}", found.as_str()),
-                    };
-                    return Err(Error::new(meaning, "set up the ledger")
-                        .with_key(self.uri.to_string())
-                        .with_hint("the numbering of a ledger is chosen once; use another prefix for another numbering"));
-                }
-            }
-        }
-        Ok(done)
+        self.set_up(options).await
+    }
+
+    async fn probe(&self, options: &ProbeOptions) -> Result<ProbeReport> {
+        self.run_probe(options).await
     }
 
     fn packages(&self) -> BoxStream<'_, Result<PackageName>> {
@@ -175,6 +121,7 @@ impl<O: ConditionalObjects> Ledger for ObjectLedger<O> {
         tag: &TagName,
         change: &TagChange,
     ) -> Result<TagOutcome> {
+        self.check_writable().await?;
         self.commit_change(package, tag, change).await
     }
 

@@ -280,6 +280,9 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         package.check_new()?;
         check_basename(&new.basename)?;
         let (numbering, hint) = self.numbering_and_hint(package).await?;
+        if hint.is_some() {
+            self.check_writable().await?;
+        }
         let highest = match &hint {
             Some(hint) => self.highest(package, hint).await?,
             None => None,

@@ -9,8 +9,9 @@ use std::path::PathBuf;
 use bytes::Bytes;
 
 use super::*;
-use crate::ledger::MemoryObjects;
-use crate::model::{Actor, Change, EventKind, EventSource, Expected, FileLocation, Sha256, verify_chain};
+use crate::error::{Error, Meaning};
+use crate::ledger::{MemoryObjects, Precondition};
+use crate::model::{Numbering, Actor, Change, EventKind, EventSource, Expected, FileLocation, Sha256, verify_chain};
 
 fn ledger(numbering: Numbering) -> ObjectLedger<MemoryObjects> {
     let uri = LedgerUri::File(FileLocation { path: PathBuf::from("/memory") });
