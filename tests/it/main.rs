@@ -11,6 +11,7 @@ mod init;
 mod ledgers;
 mod objects;
 mod operator;
+mod probe;
 mod stores;
 mod support;
 mod tls;
