@@ -215,12 +215,10 @@ mod tests {
 
     #[test]
     fn a_refusal_says_how_far_and_what_to_do() {
-        let error = ServerTime {
-            time: at("2026-11-21T12:00:00Z"),
-            skew: SignedDuration::from_millis(-60_000),
-        }
-        .check()
-        .expect_err("off");
+        let error =
+            ServerTime { time: at("2026-11-21T12:00:00Z"), skew: SignedDuration::from_millis(-60_000) }
+                .check()
+                .expect_err("off");
         assert_eq!(error.to_string(), "this machine's clock is 60.0 s behind the server's");
         assert!(error.hint().is_some_and(|hint| hint.contains("--allow-skew")), "{error:?}");
     }

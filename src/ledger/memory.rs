@@ -7,8 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Children, ConditionalObjects, Entry, InitOptions, Object, Precondition, Put, Revision};
 use super::layout::check_is_probe;
+use super::{Children, ConditionalObjects, Entry, InitOptions, Object, Precondition, Put, Revision};
 use crate::error::Result;
 use crate::model::Numbering;
 

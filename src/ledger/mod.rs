@@ -30,8 +30,8 @@ mod s3;
 pub use dynamo::DynamoLedger;
 pub use layout::ObjectLedger;
 pub use memory::MemoryObjects;
-pub use probe::{Check, ProbeOptions, ProbeReport, Verdict};
 pub use objects::{Children, ConditionalObjects, Entry, Object, Precondition, Put, Revision};
+pub use probe::{Check, ProbeOptions, ProbeReport, Verdict};
 #[cfg(feature = "ledger-s3")]
 pub use s3::S3Objects;
 
@@ -53,7 +53,13 @@ pub struct InitOptions {
 
 impl Default for InitOptions {
     fn default() -> Self {
-        Self { numbering: None, point_in_time_recovery: true, deletion_protection: true, upgrade: false, probe: false }
+        Self {
+            numbering: None,
+            point_in_time_recovery: true,
+            deletion_protection: true,
+            upgrade: false,
+            probe: false,
+        }
     }
 }
 

@@ -55,9 +55,10 @@ impl ProbeReport {
 
     /// The first broken promise that the ledger rests on, in words.
     pub fn why(&self) -> Option<String> {
-        self.checks.iter().filter(|check| check.decides).find_map(|check| {
-            check.broken.as_ref().map(|broken| format!("{}: {broken}", check.what))
-        })
+        self.checks
+            .iter()
+            .filter(|check| check.decides)
+            .find_map(|check| check.broken.as_ref().map(|broken| format!("{}: {broken}", check.what)))
     }
 }
 
@@ -86,7 +87,9 @@ impl Verdict {
             return Ok(());
         }
         let why = self.why.as_deref().unwrap_or("no reason is recorded");
-        let rule = format!("the server's conditional writes are broken, so writers could overwrite each other: {why}");
+        let rule = format!(
+            "the server's conditional writes are broken, so writers could overwrite each other: {why}"
+        );
         Err(Error::new(Meaning::Invalid { rule: rule.into() }, "write to the ledger").with_key(ledger).with_hint(
             "use another server, or another release of it, and run 'sacker init' again; if there will never be more than one \
              writer at a time, say ?single_writer=true",
@@ -105,7 +108,9 @@ pub(super) struct Tally {
 impl Tally {
     /// Takes note of a round with `winners` of `racers`.
     pub(super) fn round(&mut self, winners: usize, racers: u32) {
-        self.note((winners != 1).then(|| format!("{winners} of {racers} writes won in round {}", self.rounds + 1)));
+        self.note(
+            (winners != 1).then(|| format!("{winners} of {racers} writes won in round {}", self.rounds + 1)),
+        );
     }
 
     /// Takes note of a round; `wrong` is what was wrong with it.

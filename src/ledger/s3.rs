@@ -243,7 +243,9 @@ impl ConditionalObjects for S3Objects {
         let once = aws_sdk_s3::Config::builder().retry_config(RetryConfig::disabled());
         let request = request.multipart_upload(parts).if_none_match("*").customize().config_override(once);
         let error = match request.send().await {
-            Ok(output) => return self.revision(key, output.e_tag()).map(|revision| Some(Put::Written(revision))),
+            Ok(output) => {
+                return self.revision(key, output.e_tag()).map(|revision| Some(Put::Written(revision)));
+            }
             Err(error) => error,
         };
         let abort = client.abort_multipart_upload().bucket(bucket).key(&whole).upload_id(id);

@@ -7,7 +7,9 @@ use rstest::rstest;
 use sacker::error::Meaning;
 use sacker::exit::Exit;
 use sacker::ledger::{self, InitOptions, Ledger, ProbeOptions};
-use sacker::model::{Actor, Change, EventSource, LedgerUri, NewVersion, PackageName, Sha256, TagChange, TagName};
+use sacker::model::{
+    Actor, Change, EventSource, LedgerUri, NewVersion, PackageName, Sha256, TagChange, TagName,
+};
 
 use crate::support::faultgate::{Action, Gate, Match, Rule};
 use crate::support::ledgers::Target;
@@ -33,7 +35,8 @@ async fn sound_servers_pass(#[values("minio", "versitygw")] name: &str) {
     let seconds = start.elapsed().as_secs_f64();
     assert_eq!(report.checks.len(), 8, "{report:?}");
     assert!(report.checks.iter().all(|check| check.broken.is_none()), "{report:?}");
-    let left = server.client().await.list_objects_v2().bucket(&bucket).prefix("in/here/_sacker/probe/").send();
+    let left =
+        server.client().await.list_objects_v2().bucket(&bucket).prefix("in/here/_sacker/probe/").send();
     assert_eq!(left.await.expect("listed").contents(), [], "a probe removes its keys");
     if tier::is_soak() {
         let rounds = options.rounds;
@@ -168,12 +171,15 @@ async fn a_broken_server_is_refused_for_writes(#[values("minio", "versitygw")] n
     let live = TagName::new("live").expect("an allowed tag");
     let actor = Actor { by: "alice".into(), reason: None, source: EventSource::Cli };
     let change = || TagChange::new(Change::Untag, actor.clone());
-    refused(open(&server.endpoint, "").await.change_tag(&package(), &live, &change()).await.expect_err("broken"));
+    refused(
+        open(&server.endpoint, "").await.change_tag(&package(), &live, &change()).await.expect_err("broken"),
+    );
 
     let alone = open(&server.endpoint, "&single_writer=true").await;
     let added = alone.add(&package(), &new()).await.expect("one writer needs no conditions");
     assert_eq!(later.latest(&package()).await.expect("reading is allowed").version, added.version);
-    let lines = open(&gate.url(), "&single_writer=true").await.init(&probing).await.expect("as the user says");
+    let lines =
+        open(&gate.url(), "&single_writer=true").await.init(&probing).await.expect("as the user says");
     assert!(lines.iter().any(|line| line.contains("single writer only")), "{lines:?}");
 
     // A better release of the same server.

@@ -1,7 +1,9 @@
 //! Probing the tables: conditional writes and one transaction on rows of a partition that no client takes for a package,
 //! and what the tables are like. The rows are removed afterwards.
 
-use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
+use aws_sdk_dynamodb::types::{
+    AttributeValue, Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
+};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use futures::future::join_all;
 
@@ -81,7 +83,8 @@ impl DynamoLedger {
         checks.push(Check::new("create an existing row is refused", again.unless(false)));
         let refused = self.create_two(patience, first + 1, first).await?;
         let alone = self.create_row(patience, first + 1, 0).await?;
-        let broken = refused.unless(false).or_else(|| alone.unless(true).map(|_| "half of it was written".to_owned()));
+        let broken =
+            refused.unless(false).or_else(|| alone.unless(true).map(|_| "half of it was written".to_owned()));
         checks.push(Check::new("a transaction is refused as a whole", broken));
         let mut tally = Tally::default();
         for number in (first..).skip(2).take(usize::try_from(rounds).unwrap_or(0)) {

@@ -29,8 +29,7 @@ use super::{ConditionalObjects, InitOptions, Ledger, Newest, ProbeOptions, Probe
 use crate::connect::Connect;
 use crate::error::Result;
 use crate::model::{
-    Event, LedgerUri, NewVersion, PackageName, TagChange, TagName, TagState, Version,
-    VersionRecord,
+    Event, LedgerUri, NewVersion, PackageName, TagChange, TagName, TagState, Version, VersionRecord,
 };
 use crate::retry::Backoff;
 

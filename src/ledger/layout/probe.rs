@@ -167,6 +167,8 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
             1 => self.unless_reads(key, Some(text)).await?,
             _ => None,
         };
+        // Other bytes than any before: a revision may be a digest, and must not come back within the race.
+        let texts: Vec<String> = (0..racers).map(|racer| format!("exchanger {racer}")).collect();
         let revision = || Precondition::Revision(revision.clone());
         let exchanges = join_all(texts.iter().map(|text| self.write(key, text, revision()))).await;
         let mut exchanged = 0;
@@ -179,7 +181,8 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
     /// Removes the keys of this probe, and of earlier ones that were interrupted.
     async fn sweep(&self, base: &str, now: i64) -> Result<()> {
         let is_over = |key: &str| {
-            let begun = key.strip_prefix(keys::PROBE).and_then(|rest| rest.split_once('-')?.0.parse::<i64>().ok());
+            let begun =
+                key.strip_prefix(keys::PROBE).and_then(|rest| rest.split_once('-')?.0.parse::<i64>().ok());
             key.starts_with(base) || begun.is_none_or(|begun| begun < now - ABANDONED)
         };
         let mut start = keys::PROBE.to_owned();

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::ledger::{Object, Verdict};
 use crate::ledger::objects::OBJECT_MAX;
+use crate::ledger::{Object, Verdict};
 use crate::model::{
     Event, NewVersion, Numbering, PackageName, Removal, Sha256, TagName, TagState, Version, VersionRecord,
     time,
@@ -148,8 +148,7 @@ pub(super) fn decode_event(key: &str, bytes: &[u8]) -> Result<Event> {
 }
 
 /// The ledger's own record.
-#[derive(Serialize, Deserialize)]
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
 pub(super) struct LedgerBody {
     /// How versions are numbered.
     pub(super) versions: Numbering,

@@ -1,6 +1,7 @@
 //! What the 2015 client leaves behind, and what happens when a writer dies half way: written raw, read through the
 //! ledger.
 
+mod blind;
 mod faults;
 
 use std::collections::BTreeMap;
@@ -11,7 +12,9 @@ use bytes::Bytes;
 use super::*;
 use crate::error::{Error, Meaning};
 use crate::ledger::{MemoryObjects, Precondition};
-use crate::model::{Numbering, Actor, Change, EventKind, EventSource, Expected, FileLocation, Sha256, verify_chain};
+use crate::model::{
+    Actor, Change, EventKind, EventSource, Expected, FileLocation, Numbering, Sha256, verify_chain,
+};
 
 fn ledger(numbering: Numbering) -> ObjectLedger<MemoryObjects> {
     let uri = LedgerUri::File(FileLocation { path: PathBuf::from("/memory") });
