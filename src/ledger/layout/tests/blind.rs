@@ -173,7 +173,7 @@ async fn a_writer_that_may_not_read_tells_old_readers_the_newest() {
         assert_eq!(added.version.get(), NOON + taken);
     }
     let hint = ledger.objects.inner.get(&keys::latest_hint(&package())).await.expect("read").expect("there");
-    assert_eq!(hint.bytes, records::encode_hint(version(NOON + 2)));
+    assert_eq!(hint.bytes, records::encode_hint(Some(version(NOON + 2))));
     // One that may not even do that has added all the same, and asked once.
     ledger.objects.hint_denied = true;
     ledger.objects.tried.lock().expect("no panic").clear();
