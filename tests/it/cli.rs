@@ -4,6 +4,6 @@ mod answers;
 mod backends;
 mod failures;
 mod help;
-mod home;
+pub(crate) mod home;
 mod promotion;
 mod transfers;

@@ -12,6 +12,8 @@ mod ledgers;
 mod objects;
 mod operator;
 mod probe;
+mod skew;
 mod stores;
 mod support;
 mod tls;
+mod write_only;
