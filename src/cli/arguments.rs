@@ -133,6 +133,8 @@ pub(super) enum Command {
     Disown(commands::disown::Args),
     /// Create the tables, buckets or directories of the ledger and the store
     Init(commands::init::Args),
+    /// Check the ledger, the store, their server and this machine's clock
+    Doctor(commands::doctor::Args),
     /// Print the completion script of a shell
     Completions(commands::completions::Args),
     /// Explain a command or a topic
@@ -143,7 +145,9 @@ impl Command {
     /// What the command is about, for messages.
     pub(super) fn subject(&self) -> Subject {
         let (package, tag) = match self {
-            Self::List(_) | Self::Init(_) | Self::Completions(_) | Self::Help(_) => (None, None),
+            Self::List(_) | Self::Doctor(_) | Self::Init(_) | Self::Completions(_) | Self::Help(_) => {
+                (None, None)
+            }
             Self::Versions(args) => (Some(&args.package), None),
             Self::Tags(args) => (Some(&args.package), None),
             Self::Info(args) => (Some(&args.package), None),

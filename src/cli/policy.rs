@@ -158,25 +158,26 @@ mod tests {
 
     #[test]
     fn a_compatible_policy_only_allows_to_put() {
-        let policy = of("s3://b/l?region=eu-west-1", "s3://b/s?region=eu-west-1", &["web", "team/*"], false)
-            .expect("a policy");
+        let policy =
+            of("s3://bkt/l?region=eu-west-1", "s3://bkt/s?region=eu-west-1", &["web", "team/*"], false)
+                .expect("a policy");
         let expected = json!({
             "Version": "2012-10-17",
             "Statement": [
                 {
                     "Sid": "AddVersions", "Effect": "Allow", "Action": ["s3:PutObject"],
                     "Resource": [
-                        "arn:aws:s3:::b/l/web/versions/?????????????",
-                        "arn:aws:s3:::b/l/team/*/versions/?????????????",
+                        "arn:aws:s3:::bkt/l/web/versions/?????????????",
+                        "arn:aws:s3:::bkt/l/team/*/versions/?????????????",
                     ],
                 },
                 {
                     "Sid": "TellOldReadersTheNewest", "Effect": "Allow", "Action": ["s3:PutObject"],
-                    "Resource": ["arn:aws:s3:::b/l/web/tags/latest", "arn:aws:s3:::b/l/team/*/tags/latest"],
+                    "Resource": ["arn:aws:s3:::bkt/l/web/tags/latest", "arn:aws:s3:::bkt/l/team/*/tags/latest"],
                 },
                 {
                     "Sid": "StoreBlobs", "Effect": "Allow", "Action": ["s3:PutObject", "s3:AbortMultipartUpload"],
-                    "Resource": [format!("arn:aws:s3:::b/s/{}", "?".repeat(64))],
+                    "Resource": [format!("arn:aws:s3:::bkt/s/{}", "?".repeat(64))],
                 },
             ],
         });
@@ -185,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_strict_policy_denies_what_has_no_condition() {
-        let policy = of("s3://b/l", "s3://s", &[], true).expect("a policy");
+        let policy = of("s3://bkt/l", "s3://blobs", &[], true).expect("a policy");
         let denied: Vec<&Value> = policy["Statement"]
             .as_array()
             .expect("statements")
@@ -200,7 +201,7 @@ mod tests {
             );
         }
         assert!(!policy.to_string().contains("tags/latest"), "{policy:#}");
-        assert!(policy.to_string().contains("arn:aws-cn:s3:::b/l/*/versions/"), "{policy:#}");
+        assert!(policy.to_string().contains("arn:aws-cn:s3:::bkt/l/*/versions/"), "{policy:#}");
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::model::{
     Event, LedgerUri, NewVersion, Numbering, PackageName, PackageView, Removal, Resolved, Spec, TagChange,
     TagName, TagState, TagView, Version, VersionRecord,
 };
+use crate::server_clock::ServerTime;
 
 #[cfg(feature = "ledger-dynamo")]
 pub(crate) mod dynamo;
@@ -74,6 +75,28 @@ pub struct Newest {
     pub version_count: u64,
 }
 
+/// What the ledger says about itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LedgerState {
+    /// Whether `init` was run here. Without it an S3 ledger is one of 2015.
+    pub is_set_up: bool,
+    /// How versions are numbered.
+    pub numbering: Numbering,
+    /// What the last probe found, where one was kept.
+    pub verdict: Option<Verdict>,
+    /// Whether the URI says that there is one writer at a time.
+    pub is_single_writer: bool,
+}
+
+/// What is odd in a package and harms no reader of ours.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// The hint for 2015 readers does not name the newest version: what it names, in words.
+    pub lagging_hint: Option<String>,
+    /// Versions that are times, but not those at which they were written, and how far they are ahead of these.
+    pub misplaced: Vec<(Version, jiff::SignedDuration)>,
+}
+
 /// What a change of a tag came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TagOutcome {
@@ -114,6 +137,28 @@ pub trait Ledger: Send + Sync + Debug {
 
     /// Creates what the ledger needs (tables, bucket, directory). Idempotent. Returns a line per thing done.
     async fn init(&self, options: &InitOptions) -> Result<Vec<String>>;
+
+    /// What the ledger says about itself, read anew.
+    ///
+    /// # Errors
+    /// `NotFound(Backend)` when it does not exist.
+    async fn state(&self) -> Result<LedgerState>;
+
+    /// The time by the clock of the server as of its last answer, where there is one that tells.
+    fn server_time(&self) -> Option<ServerTime> {
+        None
+    }
+
+    /// Looks for what is odd in a package.
+    async fn examine(&self, _package: &PackageName) -> Result<Findings> {
+        Ok(Findings::default())
+    }
+
+    /// Sets right what readers of 2015 go by and no reader of ours: the hint at the newest version. Returns what was done;
+    /// nothing where all is well, or where there is no such thing.
+    async fn repair(&self, _package: &PackageName) -> Result<Option<String>> {
+        Ok(None)
+    }
 
     /// Checks that the backend keeps the promises that the ledger rests on, with writes of its own that it removes.
     ///

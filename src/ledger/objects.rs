@@ -98,6 +98,12 @@ pub trait ConditionalObjects: Send + Sync + Debug + 'static {
         metadata: &std::collections::BTreeMap<String, String>,
     ) -> Result<Put>;
 
+    /// Up to 1,000 keys below `prefix` and after `start_after`, in key order, with the time by the server's clock at which each
+    /// was last written. Nothing where that is not known.
+    async fn written(&self, _prefix: &str, _start_after: &str) -> Result<Vec<(String, jiff::Timestamp)>> {
+        Ok(Vec::new())
+    }
+
     /// Creates an object by an upload in parts whose last step has the precondition [`Precondition::Absent`]; nothing where
     /// there is no such thing. For probes: no record is written so.
     async fn create_in_parts(&self, _key: &str, _bytes: Bytes) -> Result<Option<Put>> {

@@ -229,6 +229,18 @@ impl ConditionalObjects for S3Objects {
         }
     }
 
+    async fn written(&self, prefix: &str, start_after: &str) -> Result<Vec<(String, jiff::Timestamp)>> {
+        let request = self.bucket.client.list_objects_v2().bucket(&self.bucket.name);
+        let request = request.prefix(self.bucket.key(prefix)).start_after(self.bucket.key(start_after));
+        let page = request.send().await.map_err(|error| self.error(LIST, prefix, &error))?;
+        let row = |object: &aws_sdk_s3::types::Object| {
+            let written = object.last_modified()?;
+            let written = jiff::Timestamp::from_millisecond(written.to_millis().ok()?).ok()?;
+            Some((self.bucket.below_prefix(object.key()?).to_owned(), written))
+        };
+        Ok(page.contents().iter().filter_map(row).collect())
+    }
+
     async fn create_in_parts(&self, key: &str, bytes: Bytes) -> Result<Option<Put>> {
         let (client, bucket, whole) = (&self.bucket.client, &self.bucket.name, self.bucket.key(key));
         let created = client.create_multipart_upload().bucket(bucket).key(&whole).send().await;

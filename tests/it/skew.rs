@@ -50,7 +50,12 @@ impl Clock for Skewed {
 }
 
 /// One writer: what it added, and how many writes of a version each add took, as the gate's log says.
-async fn write(writer: usize, adds: usize, place: &Place, frozen: Timestamp) -> Vec<(Version, String, usize)> {
+async fn write(
+    writer: usize,
+    adds: usize,
+    place: &Place,
+    frozen: Timestamp,
+) -> Vec<(Version, String, usize)> {
     let gate = Gate::start(&place.server.endpoint, 0);
     let date = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&frozen);
     let date = ServerDate::Fixed(date.expect("a date"));
@@ -179,7 +184,10 @@ async fn writers_with_wrong_clocks_do_no_harm(#[values("minio", "versitygw")] na
     }
     if tier::is_soak() {
         let seconds = (ended - began) / 1000;
-        let line = format!("R5 backend={name} seed=0 operations={} faults=0 violations=0 seconds={seconds}", adds * 5);
+        let line = format!(
+            "R5 backend={name} seed=0 operations={} faults=0 violations=0 seconds={seconds}",
+            adds * 5
+        );
         tier::summary(&line);
     }
 }
@@ -201,7 +209,9 @@ fn the_command_line_warns_and_refuses() {
     };
     home.run(&["init", "--no-probe"]).answer();
     home.file("x", "x");
-    let off = |seconds| gate.set_rules(vec![Rule::new(Match::default(), Action::RewriteDate(ServerDate::Offset(seconds)))]);
+    let off = |seconds| {
+        gate.set_rules(vec![Rule::new(Match::default(), Action::RewriteDate(ServerDate::Offset(seconds)))])
+    };
     off(10);
     let ran = home.run(&["add", "web", "x"]);
     ran.answer();

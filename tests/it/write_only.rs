@@ -28,7 +28,8 @@ impl Place {
     pub(crate) async fn new(name: &str) -> Option<Self> {
         let server = if name == "minio" { testbed::minio()? } else { testbed::versitygw()? };
         let bucket = unique("ci");
-        let (ledger, store) = (server.uri(&format!("{bucket}/ledger")), server.uri(&format!("{bucket}/blobs")));
+        let (ledger, store) =
+            (server.uri(&format!("{bucket}/ledger")), server.uri(&format!("{bucket}/blobs")));
         let root = ledger::open(&ledger.parse().expect("a URI"), &server.connect()).await.expect("opened");
         root.init(&InitOptions::default()).await.expect("set up");
         let home = Home::new().with("SACKER_LEDGER", &ledger).with("SACKER_STORE", &store);
@@ -166,20 +167,25 @@ async fn nothing_else_is_allowed(#[values("minio", "versitygw")] name: &str) {
     let blob = format!("blobs/{}", Sha256::of(b"blob"));
     let body = || ByteStream::from_static(b"{\"version\": 1}");
     let put = |key: &str| client.put_object().bucket(bucket).key(key).body(body());
-    let versioning =
-        VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
+    let versioning = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
     let policy = r#"{"Version":"2012-10-17","Statement":[]}"#;
     let refused = [
         ("read a version", status!(client.get_object().bucket(bucket).key(&version))),
         ("read a blob", status!(client.get_object().bucket(bucket).key(&blob))),
-        ("read the ledger's record", status!(client.get_object().bucket(bucket).key("ledger/_sacker/ledger.json"))),
+        (
+            "read the ledger's record",
+            status!(client.get_object().bucket(bucket).key("ledger/_sacker/ledger.json")),
+        ),
         ("list", status!(client.list_objects_v2().bucket(bucket))),
         ("delete a version", status!(client.delete_object().bucket(bucket).key(&version))),
         ("delete a blob", status!(client.delete_object().bucket(bucket).key(&blob))),
         ("move live", status!(put("ledger/team/web/tags/live"))),
         ("write a history", status!(put("ledger/team/web/history/live/000000000001"))),
         ("add to another package", status!(put(&others).if_none_match("*"))),
-        ("take the last number", status!(put("ledger/team/web/versions/9223372036854775807").if_none_match("*"))),
+        (
+            "take the last number",
+            status!(put("ledger/team/web/versions/9223372036854775807").if_none_match("*")),
+        ),
         ("write the ledger's record", status!(put("ledger/_sacker/ledger.json"))),
         ("write a blob under another name", status!(put("blobs/index.html"))),
         ("read the bucket's policy", status!(client.get_bucket_policy().bucket(bucket))),

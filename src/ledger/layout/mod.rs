@@ -7,6 +7,7 @@
 //! Not responsible for how an object is written conditionally (the adapters), nor for whether a change of a tag is
 //! allowed ([`crate::model::next_event`]).
 
+mod examine;
 #[cfg(feature = "fuzz")]
 pub(crate) mod fuzz;
 mod keys;
@@ -31,13 +32,17 @@ use futures::stream::BoxStream;
 use tokio::sync::OnceCell;
 
 use self::records::LedgerBody;
-use super::{ConditionalObjects, InitOptions, Ledger, Newest, ProbeOptions, ProbeReport, Removed, TagOutcome};
+use super::{
+    ConditionalObjects, Findings, InitOptions, Ledger, LedgerState, Newest, ProbeOptions, ProbeReport,
+    Removed, TagOutcome,
+};
 use crate::connect::Connect;
 use crate::error::Result;
 use crate::model::{
     Event, LedgerUri, NewVersion, PackageName, Removal, TagChange, TagName, TagState, Version, VersionRecord,
 };
 use crate::retry::Backoff;
+use crate::server_clock::ServerTime;
 
 /// How many small objects are read at a time.
 const READS: usize = 16;
@@ -78,6 +83,28 @@ impl<O: ConditionalObjects> Ledger for ObjectLedger<O> {
 
     async fn init(&self, options: &InitOptions) -> Result<Vec<String>> {
         self.set_up(options).await
+    }
+
+    async fn state(&self) -> Result<LedgerState> {
+        self.own_state().await
+    }
+
+    fn server_time(&self) -> Option<ServerTime> {
+        self.objects.server_time()
+    }
+
+    async fn examine(&self, package: &PackageName) -> Result<Findings> {
+        self.findings(package).await
+    }
+
+    async fn repair(&self, package: &PackageName) -> Result<Option<String>> {
+        let shown = |version: Option<Version>| {
+            version.map_or_else(|| "nothing".to_owned(), |version| format!("version {version}"))
+        };
+        let repaired = self.repair_hint(package).await?;
+        Ok(repaired.map(|(before, now)| {
+            format!("package '{package}': tags/latest named {}, names {} now", shown(before), shown(now))
+        }))
     }
 
     async fn probe(&self, options: &ProbeOptions) -> Result<ProbeReport> {

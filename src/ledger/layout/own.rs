@@ -9,7 +9,7 @@ use futures::TryStreamExt as _;
 use super::records::{self, LedgerBody};
 use super::{FIRST_TIMESTAMP, ObjectLedger, keys};
 use crate::error::{Error, Meaning, Result};
-use crate::ledger::{ConditionalObjects, InitOptions, Precondition, ProbeOptions, Put, Verdict};
+use crate::ledger::{ConditionalObjects, InitOptions, LedgerState, Precondition, ProbeOptions, Put, Verdict};
 use crate::model::{LedgerUri, Numbering, S3Location};
 
 impl<O: ConditionalObjects> ObjectLedger<O> {
@@ -52,6 +52,24 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
             Err(error) if matches!(error.meaning(), Meaning::Denied { .. }) => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    /// # Errors
+    /// `NotFound(Backend)` when the place itself is missing; `Denied` when the record may not be read.
+    pub(super) async fn own_state(&self) -> Result<LedgerState> {
+        let object = self.objects.get(keys::LEDGER).await?;
+        let is_set_up = object.is_some();
+        let body = match object {
+            Some(object) => records::decode_ledger(keys::LEDGER, &object.bytes)?,
+            None => LedgerBody::numbered(self.objects.default_numbering()),
+        };
+        let numbering = body.versions;
+        Ok(LedgerState {
+            is_set_up,
+            numbering,
+            verdict: body.probe,
+            is_single_writer: self.is_single_writer(),
+        })
     }
 
     fn is_single_writer(&self) -> bool {

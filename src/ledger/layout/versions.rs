@@ -47,7 +47,11 @@ struct Hint {
 
 impl<O: ConditionalObjects> ObjectLedger<O> {
     /// The record of a version, removed or not; nothing if it was never added.
-    async fn any_version(&self, package: &PackageName, version: Version) -> Result<Option<VersionRecord>> {
+    pub(super) async fn any_version(
+        &self,
+        package: &PackageName,
+        version: Version,
+    ) -> Result<Option<VersionRecord>> {
         Ok(self.stored_version(package, version).await?.map(|stored| stored.record))
     }
 
@@ -149,6 +153,16 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
             }
         }
         Ok(server.time)
+    }
+
+    /// What the hint names and what it should, where that differs.
+    pub(super) async fn lagging_hint(
+        &self,
+        package: &PackageName,
+    ) -> Result<Option<(Option<Version>, Option<Version>)>> {
+        let hint = self.hint(package).await?;
+        let newest = self.newest_after(package, &hint).await?.map(|record| record.version);
+        Ok((hint.version != newest).then_some((hint.version, newest)))
     }
 
     /// Makes the hint name the newest version that was not removed. Returns what it named before and names now, if it

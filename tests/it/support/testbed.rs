@@ -265,7 +265,8 @@ pub(crate) async fn grant(server: &S3Server, bucket: &str, user: &str, mut polic
 
 /// Credentials of [`minio`] with the rights of `policy` only, which is an IAM document: access key, secret, session token.
 pub(crate) async fn minio_session(server: &S3Server, policy: &str) -> [String; 3] {
-    let keys = aws_sdk_sts::config::Credentials::new(server.access_key, server.secret_key, None, None, "test");
+    let keys =
+        aws_sdk_sts::config::Credentials::new(server.access_key, server.secret_key, None, None, "test");
     let config = aws_sdk_sts::Config::builder()
         .behavior_version(aws_sdk_sts::config::BehaviorVersion::latest())
         .region(aws_sdk_sts::config::Region::new("us-east-1"))
