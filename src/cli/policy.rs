@@ -7,7 +7,7 @@
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
-use crate::model::{DynamoLocation, LedgerUri, PackageName, S3Location, StoreUri};
+use crate::model::{DynamoLocation, LedgerUri, Numbering, PackageName, S3Location, StoreUri};
 
 /// Versions that are times have 13 digits until the year 2286. Saying so keeps a client from taking the last number there
 /// is, after which nobody could add.
@@ -37,6 +37,14 @@ pub(super) fn document(request: &Request<'_>) -> Result<Value> {
     let packages = patterns(request.packages)?;
     let mut statements = Vec::new();
     match request.ledger {
+        Some(LedgerUri::S3(S3Location { versions: Some(Numbering::Sequence), .. })) => {
+            return Err(Error::invalid(
+                "a client that may only write cannot know the next number of a sequence",
+            )
+            .with_hint(
+                "let the client read the ledger, or keep its packages in a ledger with timestamp versions",
+            ));
+        }
         Some(LedgerUri::S3(location)) => s3_ledger(location, &packages, request, &mut statements),
         Some(LedgerUri::Dynamo(location)) => dynamo_ledger(location, &packages, &mut statements),
         Some(LedgerUri::File(_)) | None => {}
@@ -223,5 +231,6 @@ mod tests {
             of("s3://bkt", "s3://blobs", &[package], false).expect_err(package);
         }
         of("file:///ledger", "file:///blobs", &[], false).expect_err("no cloud");
+        of("s3://bkt?versions=sequence", "s3://blobs", &[], false).expect_err("a sequence must be read");
     }
 }

@@ -2,6 +2,7 @@
 
 mod answers;
 mod backends;
+mod doctor;
 mod failures;
 mod help;
 pub(crate) mod home;
