@@ -98,9 +98,9 @@ pub trait ConditionalObjects: Send + Sync + Debug + 'static {
         metadata: &std::collections::BTreeMap<String, String>,
     ) -> Result<Put>;
 
-    /// Up to 1,000 keys below `prefix` and after `start_after`, in key order, with the time by the server's clock at which each
-    /// was last written. Nothing where that is not known.
-    async fn written(&self, _prefix: &str, _start_after: &str) -> Result<Vec<(String, jiff::Timestamp)>> {
+    /// All keys below `prefix` with the time by the server's clock at which each was last written. Nothing where that is not
+    /// known.
+    async fn written(&self, _prefix: &str) -> Result<Vec<(String, jiff::Timestamp)>> {
         Ok(Vec::new())
     }
 

@@ -229,16 +229,27 @@ impl ConditionalObjects for S3Objects {
         }
     }
 
-    async fn written(&self, prefix: &str, start_after: &str) -> Result<Vec<(String, jiff::Timestamp)>> {
-        let request = self.bucket.client.list_objects_v2().bucket(&self.bucket.name);
-        let request = request.prefix(self.bucket.key(prefix)).start_after(self.bucket.key(start_after));
-        let page = request.send().await.map_err(|error| self.error(LIST, prefix, &error))?;
+    async fn written(&self, prefix: &str) -> Result<Vec<(String, jiff::Timestamp)>> {
         let row = |object: &aws_sdk_s3::types::Object| {
             let written = object.last_modified()?;
             let written = jiff::Timestamp::from_millisecond(written.to_millis().ok()?).ok()?;
             Some((self.bucket.below_prefix(object.key()?).to_owned(), written))
         };
-        Ok(page.contents().iter().filter_map(row).collect())
+        let mut rows = Vec::new();
+        let mut token = None;
+        loop {
+            let request = self.bucket.client.list_objects_v2().bucket(&self.bucket.name);
+            let request = request.prefix(self.bucket.key(prefix)).set_continuation_token(token);
+            let page = request.send().await.map_err(|error| self.error(LIST, prefix, &error))?;
+            rows.extend(page.contents().iter().filter_map(row));
+            token = page
+                .next_continuation_token()
+                .filter(|_| page.is_truncated() == Some(true))
+                .map(str::to_owned);
+            if token.is_none() {
+                return Ok(rows);
+            }
+        }
     }
 
     async fn create_in_parts(&self, key: &str, bytes: Bytes) -> Result<Option<Put>> {

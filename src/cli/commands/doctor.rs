@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use futures::StreamExt as _;
+use futures::future::try_join_all;
 use jiff::SignedDuration;
 
 use crate::cli::failure::{Failure, Outcome};
@@ -18,6 +19,9 @@ use crate::model::{PackageName, Sha256};
 /// How many packages are looked at, and how many blobs, where nobody says otherwise: enough to notice what is common,
 /// few enough to wait for.
 const PACKAGES: usize = 200;
+
+/// How many packages are looked at side by side.
+const AT_A_TIME: usize = 8;
 
 /// How many versions of a kind are named in one line.
 const NAMED: usize = 3;
@@ -68,7 +72,7 @@ impl Report<'_> {
             }
         };
         let hint = hint.map_or_else(String::new, |hint| format!("; hint: {hint}"));
-        self.session.printer.line(&format!("{word}\t{what}\t{text}{hint}"))
+        self.session.printer.columns(&[word, what, &format!("{text}{hint}")])
     }
 }
 
@@ -189,11 +193,14 @@ async fn look_at_packages(args: &Args, ledger: &dyn Ledger, report: &mut Report<
     };
     let mut misplaced: Vec<String> = Vec::new();
     let mut lagging: BTreeMap<&PackageName, String> = BTreeMap::new();
-    for name in &names {
-        let findings = match ledger.examine(name).await {
-            Ok(findings) => findings,
+    let mut all = Vec::new();
+    for some in names.chunks(AT_A_TIME) {
+        match try_join_all(some.iter().map(|name| ledger.examine(name))).await {
+            Ok(findings) => all.extend(findings),
             Err(error) => return report.tell("packages", Verdict::of(&error)),
-        };
+        }
+    }
+    for (name, findings) in names.iter().zip(all) {
         misplaced.extend(findings.misplaced.iter().map(|(version, ahead)| {
             let side = if ahead.is_negative() { "before" } else { "after" };
             let minutes = ahead.abs().as_secs() / SignedDuration::from_mins(1).as_secs();
@@ -259,18 +266,21 @@ async fn look_at_blobs(args: &Args, session: &Session<'_>, report: &mut Report<'
     let (ledger, store) = (session.ledger().await?, session.store().await?);
     let (names, more) = packages(args, &**ledger).await?;
     let mut dangling = Vec::new();
-    for name in &names {
+    let look = async |name: &PackageName| {
         let record = match ledger.latest(name).await {
             Ok(record) => record,
-            Err(error) if error.is_not_found() => continue,
-            Err(error) => return report.tell("blobs", Verdict::of(&error)),
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(error),
         };
-        match store.head(&record.sha256).await {
-            Ok(Some(_)) => {}
-            Ok(None) => dangling.push(format!("{name} {}", record.version)),
+        let there = store.head(&record.sha256).await?.is_some();
+        Ok((!there).then(|| format!("{name} {}", record.version)))
+    };
+    for some in names.chunks(AT_A_TIME) {
+        match try_join_all(some.iter().map(&look)).await {
+            Ok(found) => dangling.extend(found.into_iter().flatten()),
             Err(error) if matches!(error.meaning(), Meaning::Denied { .. }) => {
-                return report
-                    .tell("blobs", Verdict::Odd(error.to_string(), error.hint().map(str::to_owned)));
+                let hint = error.hint().map(str::to_owned);
+                return report.tell("blobs", Verdict::Odd(error.to_string(), hint));
             }
             Err(error) => return report.tell("blobs", Verdict::of(&error)),
         }

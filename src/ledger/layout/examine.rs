@@ -3,7 +3,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{ObjectLedger, PAGE, keys};
+use super::{ObjectLedger, keys};
 use crate::error::Result;
 use crate::ledger::{ConditionalObjects, Findings};
 use crate::model::{Numbering, PackageName, Version, VersionRecord};
@@ -37,27 +37,20 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
             return Ok(findings);
         }
         let prefix = keys::versions(package);
-        let mut start = prefix.clone();
-        loop {
-            let page = self.objects.written(&prefix, &start).await?;
-            for (key, written) in &page {
-                let Ok(version) = key[prefix.len()..].parse::<Version>() else { continue };
-                let Some(ahead) = ahead(version, *written).filter(|ahead| ahead.abs() > MISPLACED) else {
-                    continue;
-                };
-                let rewritten = ahead.is_negative()
-                    && self
-                        .any_version(package, version)
-                        .await?
-                        .is_none_or(|record| was_rewritten(&record, version));
-                if !rewritten {
-                    findings.misplaced.push((version, ahead));
-                }
-            }
-            match page.last() {
-                Some((last, _)) if page.len() == PAGE => start.clone_from(last),
-                _ => return Ok(findings),
+        for (key, written) in self.objects.written(&prefix).await? {
+            let Ok(version) = key[prefix.len()..].parse::<Version>() else { continue };
+            let Some(ahead) = ahead(version, written).filter(|ahead| ahead.abs() > MISPLACED) else {
+                continue;
+            };
+            let rewritten = ahead.is_negative()
+                && self
+                    .any_version(package, version)
+                    .await?
+                    .is_none_or(|record| was_rewritten(&record, version));
+            if !rewritten {
+                findings.misplaced.push((version, ahead));
             }
         }
+        Ok(findings)
     }
 }

@@ -6,7 +6,7 @@ use rstest::rstest;
 
 use super::home::Home;
 
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 16] = [
     "list",
     "versions",
     "tags",
@@ -20,6 +20,7 @@ const COMMANDS: [&str; 15] = [
     "release",
     "disown",
     "init",
+    "doctor",
     "completions",
     "help",
 ];
