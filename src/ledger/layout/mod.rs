@@ -25,7 +25,8 @@ mod versions;
 
 pub(super) use probe::check_is_probe;
 
-use std::sync::Once;
+use std::collections::HashMap;
+use std::sync::{Mutex, Once};
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
@@ -60,6 +61,8 @@ pub struct ObjectLedger<O> {
     objects: O,
     connect: Connect,
     own: OnceCell<LedgerBody>,
+    /// The newest version that this client added to each package without being allowed to read it.
+    added_blindly: Mutex<HashMap<PackageName, Version>>,
     /// A clock that is off is worth one warning, not one per version.
     warned_of_skew: Once,
 }
@@ -67,7 +70,14 @@ pub struct ObjectLedger<O> {
 impl<O: ConditionalObjects> ObjectLedger<O> {
     /// The ledger that `objects` hold. Makes no request.
     pub fn new(uri: LedgerUri, objects: O, connect: Connect) -> Self {
-        Self { uri, objects, connect, own: OnceCell::new(), warned_of_skew: Once::new() }
+        Self {
+            uri,
+            objects,
+            connect,
+            own: OnceCell::new(),
+            added_blindly: Mutex::default(),
+            warned_of_skew: Once::new(),
+        }
     }
 
     fn backoff(&self) -> Backoff {

@@ -1,6 +1,7 @@
 //! Versions: adding one, finding the newest, reading them all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{MutexGuard, PoisonError};
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
@@ -119,6 +120,11 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
                 }
             }
         }
+    }
+
+    fn added_blindly(&self) -> MutexGuard<'_, HashMap<PackageName, Version>> {
+        // Whoever panicked had inserted or not.
+        self.added_blindly.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sets the hint without knowing what is there, as the 2015 client does: the only way for a client that may not read
@@ -353,7 +359,8 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         }
         let highest = match &hint {
             Some(hint) => self.highest(package, hint).await?,
-            None => None,
+            // All it knows. What is learned of the server's clock may set it back by a second; its versions must not go back.
+            None => self.added_blindly().get(package).copied(),
         };
         if let Some(expected) = new.if_latest {
             self.check_latest(package, expected, highest, numbering).await?;
@@ -420,7 +427,10 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         }
         match hint {
             Some(hint) => self.raise_hint(package, version, hint).await,
-            None => self.set_hint_blindly(package, version).await,
+            None => {
+                self.added_blindly().insert(package.clone(), version);
+                self.set_hint_blindly(package, version).await;
+            }
         }
         let key = keys::version(package, version);
         let object = crate::ledger::Object {

@@ -155,6 +155,16 @@ async fn a_wrong_clock_is_refused_before_anything_is_written_unless_allowed() {
     }
 }
 
+/// The better a server's clock is known, the further a wrong clock may be set back.
+#[tokio::test]
+async fn a_writer_that_may_not_read_never_goes_back() {
+    let mut ledger = blind(false, 0);
+    ledger.add(&package(), &new()).await.expect("add");
+    let earlier = jiff::Timestamp::from_millisecond(NOON - 700).expect("in range");
+    ledger.objects.server = Some(ServerTime { time: earlier, skew: jiff::SignedDuration::ZERO });
+    assert_eq!(ledger.add(&package(), &new()).await.expect("add").version.get(), NOON + 1);
+}
+
 #[tokio::test]
 async fn a_reader_never_adds_below_what_is_there() {
     let ledger = blind(true, 0);
