@@ -154,12 +154,6 @@ pub trait Ledger: Send + Sync + Debug {
         Ok(Findings::default())
     }
 
-    /// Sets right what readers of 2015 go by and no reader of ours: the hint at the newest version. Returns what was done;
-    /// nothing where all is well, or where there is no such thing.
-    async fn repair(&self, _package: &PackageName) -> Result<Option<String>> {
-        Ok(None)
-    }
-
     /// Checks that the backend keeps the promises that the ledger rests on, with writes of its own that it removes.
     ///
     /// # Errors
@@ -210,6 +204,12 @@ pub trait Ledger: Send + Sync + Debug {
         version: Version,
         removal: &Removal,
     ) -> Result<Removed>;
+
+    /// Sets right what readers of 2015 go by and no reader of ours: the hint at the newest version. Returns what was done;
+    /// nothing where all is well, or where there is no such thing.
+    async fn repair(&self, _package: &PackageName) -> Result<Option<String>> {
+        Ok(None)
+    }
 
     /// All events of a tag, oldest first, also of a removed tag. `NotFound(Tag)` when there never was one.
     async fn history(&self, package: &PackageName, tag: &TagName) -> Result<Vec<Event>>;

@@ -7,9 +7,11 @@
 //! Not responsible for how an object is written conditionally (the adapters), nor for whether a change of a tag is
 //! allowed ([`crate::model::next_event`]).
 
+mod archived;
 mod examine;
 #[cfg(feature = "fuzz")]
 pub(crate) mod fuzz;
+mod history;
 mod keys;
 mod own;
 mod packages;
@@ -32,13 +34,15 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use tokio::sync::OnceCell;
 
-use self::records::LedgerBody;
+use archived::Archived;
+use records::LedgerBody;
+
 use super::{
-    ConditionalObjects, Findings, InitOptions, Ledger, LedgerState, Newest, ProbeOptions, ProbeReport,
+    ConditionalObjects, Findings, InitOptions, Ledger, LedgerState, Newest, ProbeOptions, ProbeReport, Put,
     Removed, TagOutcome,
 };
 use crate::connect::Connect;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::{
     Event, LedgerUri, NewVersion, PackageName, Removal, TagChange, TagName, TagState, Version, VersionRecord,
 };
@@ -65,6 +69,7 @@ pub struct ObjectLedger<O> {
     added_blindly: Mutex<HashMap<PackageName, Version>>,
     /// A clock that is off is worth one warning, not one per version.
     warned_of_skew: Once,
+    archived: Archived,
 }
 
 impl<O: ConditionalObjects> ObjectLedger<O> {
@@ -77,11 +82,22 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
             own: OnceCell::new(),
             added_blindly: Mutex::default(),
             warned_of_skew: Once::new(),
+            archived: Archived::default(),
         }
     }
 
     fn backoff(&self) -> Backoff {
         Backoff::new(self.connect.clock.clone(), self.connect.deadline)
+    }
+}
+
+/// What a write came to, as [`plan`] sees it, and its failure.
+fn sent(put: Result<Put>) -> (plan::Sent, Option<Error>) {
+    match put {
+        Ok(Put::Written(_)) => (plan::Sent::Written, None),
+        Ok(Put::Refused) => (plan::Sent::Refused, None),
+        Err(error) if error.is_transient() => (plan::Sent::Lost, Some(error)),
+        Err(error) => (plan::Sent::Failed, Some(error)),
     }
 }
 
@@ -105,16 +121,6 @@ impl<O: ConditionalObjects> Ledger for ObjectLedger<O> {
 
     async fn examine(&self, package: &PackageName) -> Result<Findings> {
         self.findings(package).await
-    }
-
-    async fn repair(&self, package: &PackageName) -> Result<Option<String>> {
-        let shown = |version: Option<Version>| {
-            version.map_or_else(|| "nothing".to_owned(), |version| format!("version {version}"))
-        };
-        let repaired = self.repair_hint(package).await?;
-        Ok(repaired.map(|(before, now)| {
-            format!("package '{package}': tags/latest named {}, names {} now", shown(before), shown(now))
-        }))
     }
 
     async fn probe(&self, options: &ProbeOptions) -> Result<ProbeReport> {
@@ -175,6 +181,16 @@ impl<O: ConditionalObjects> Ledger for ObjectLedger<O> {
     ) -> Result<Removed> {
         self.check_writable().await?;
         self.remove(package, version, removal).await
+    }
+
+    async fn repair(&self, package: &PackageName) -> Result<Option<String>> {
+        let shown = |version: Option<Version>| {
+            version.map_or_else(|| "nothing".to_owned(), |version| format!("version {version}"))
+        };
+        let repaired = self.repair_hint(package).await?;
+        Ok(repaired.map(|(before, now)| {
+            format!("package '{package}': tags/latest named {}, names {} now", shown(before), shown(now))
+        }))
     }
 
     async fn history(&self, package: &PackageName, tag: &TagName) -> Result<Vec<Event>> {
