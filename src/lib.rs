@@ -36,6 +36,7 @@ pub mod ledger;
 pub mod model;
 pub mod publish;
 pub mod retry;
+pub mod server_clock;
 pub mod store;
 pub mod telemetry;
 pub mod upkeep;

@@ -145,6 +145,8 @@ pub(super) enum Command {
     Gc(commands::gc::Args),
     /// Create the tables, buckets or directories of the ledger and the store
     Init(commands::init::Args),
+    /// Check the ledger, the store, their server and this machine's clock
+    Doctor(commands::doctor::Args),
     /// Print the completion script of a shell
     Completions(commands::completions::Args),
     /// Explain a command or a topic
@@ -159,6 +161,7 @@ impl Command {
             | Self::Prune(_)
             | Self::Gc(_)
             | Self::Init(_)
+            | Self::Doctor(_)
             | Self::Completions(_)
             | Self::Help(_) => (None, None),
             Self::Versions(args) => (Some(&args.package), None),

@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tempfile::NamedTempFile;
 
+use super::layout::check_is_probe;
 use super::objects::OBJECT_MAX;
 use super::{Children, ConditionalObjects, Entry, InitOptions, Object, Precondition, Put, Revision};
 use crate::crash_point::{crash_point, crash_point_at};
@@ -359,6 +360,23 @@ impl ConditionalObjects for FileObjects {
     ) -> Result<Put> {
         let key = key.to_owned();
         self.run(move |place| place.put(&key, &bytes, &precondition)).await
+    }
+
+    async fn delete_probe(&self, key: &str) -> Result<()> {
+        check_is_probe(key)?;
+        let key = key.to_owned();
+        self.run(move |place| {
+            let Some(path) = path_of(&place.root, &key) else { return Ok(()) };
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => Err(failed("remove", &path, error)),
+                _ => {
+                    // The directory of one probe goes with its last file.
+                    let _not_empty_yet = path.parent().map(fs::remove_dir);
+                    Ok(())
+                }
+            }
+        })
+        .await
     }
 
     fn default_numbering(&self) -> Numbering {

@@ -15,6 +15,7 @@ use crate::model::{
     Event, LedgerUri, NewVersion, Numbering, PackageName, PackageView, Removal, Resolved, Spec, TagChange,
     TagName, TagState, TagView, Version, VersionRecord,
 };
+use crate::server_clock::ServerTime;
 
 #[cfg(feature = "ledger-dynamo")]
 pub(crate) mod dynamo;
@@ -22,6 +23,7 @@ mod file;
 pub(crate) mod layout;
 mod memory;
 mod objects;
+mod probe;
 #[cfg(feature = "ledger-s3")]
 mod s3;
 
@@ -32,6 +34,7 @@ pub use layout::ObjectLedger;
 pub use layout::plan;
 pub use memory::MemoryObjects;
 pub use objects::{Children, ConditionalObjects, Entry, Object, Precondition, Put, Revision};
+pub use probe::{Check, ProbeOptions, ProbeReport, Verdict};
 #[cfg(feature = "ledger-s3")]
 pub use s3::S3Objects;
 
@@ -46,11 +49,20 @@ pub struct InitOptions {
     pub deletion_protection: bool,
     /// Bring an existing ledger to these settings.
     pub upgrade: bool,
+    /// Probe the server's conditional writes where its maker does not promise them, keep the verdict in the ledger, and
+    /// refuse a server whose conditional writes are broken. Costs about a thousand small requests.
+    pub probe: bool,
 }
 
 impl Default for InitOptions {
     fn default() -> Self {
-        Self { numbering: None, point_in_time_recovery: true, deletion_protection: true, upgrade: false }
+        Self {
+            numbering: None,
+            point_in_time_recovery: true,
+            deletion_protection: true,
+            upgrade: false,
+            probe: false,
+        }
     }
 }
 
@@ -61,6 +73,28 @@ pub struct Newest {
     pub records: Vec<VersionRecord>,
     /// How many versions were ever added, removed ones included.
     pub version_count: u64,
+}
+
+/// What the ledger says about itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LedgerState {
+    /// Whether `init` was run here. Without it an S3 ledger is one of 2015.
+    pub is_set_up: bool,
+    /// How versions are numbered.
+    pub numbering: Numbering,
+    /// What the last probe found, where one was kept.
+    pub verdict: Option<Verdict>,
+    /// Whether the URI says that there is one writer at a time.
+    pub is_single_writer: bool,
+}
+
+/// What is odd in a package and harms no reader of ours.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// The hint for 2015 readers does not name the newest version: what it names, in words.
+    pub lagging_hint: Option<String>,
+    /// Versions that are times, but not those at which they were written, and how far they are ahead of these.
+    pub misplaced: Vec<(Version, jiff::SignedDuration)>,
 }
 
 /// What a change of a tag came to.
@@ -103,6 +137,28 @@ pub trait Ledger: Send + Sync + Debug {
 
     /// Creates what the ledger needs (tables, bucket, directory). Idempotent. Returns a line per thing done.
     async fn init(&self, options: &InitOptions) -> Result<Vec<String>>;
+
+    /// What the ledger says about itself, read anew.
+    ///
+    /// # Errors
+    /// `NotFound(Backend)` when it does not exist.
+    async fn state(&self) -> Result<LedgerState>;
+
+    /// The time by the clock of the server as of its last answer, where there is one that tells.
+    fn server_time(&self) -> Option<ServerTime> {
+        None
+    }
+
+    /// Looks for what is odd in a package.
+    async fn examine(&self, _package: &PackageName) -> Result<Findings> {
+        Ok(Findings::default())
+    }
+
+    /// Checks that the backend keeps the promises that the ledger rests on, with writes of its own that it removes.
+    ///
+    /// # Errors
+    /// What says nothing about the promises: `Denied`, `Unavailable`, `Throttled`, `NotFound(Backend)`.
+    async fn probe(&self, options: &ProbeOptions) -> Result<ProbeReport>;
 
     /// All packages, in no promised order across directories, each once.
     fn packages(&self) -> BoxStream<'_, Result<PackageName>>;

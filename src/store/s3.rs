@@ -25,7 +25,7 @@ use super::source::Source;
 use super::timing::Timing;
 use super::{BlobFile, BlobInfo, BlobReader, Progress, PutOutcome, Store, multipart};
 use crate::aws::bucket::{Bucket, Operation};
-use crate::aws::date::{ServerDate, timestamp};
+use crate::aws::server_date::{ServerDate, timestamp};
 use crate::aws::{status_and_code, transfer_timeouts};
 use crate::connect::Connect;
 use crate::crash_point::around;

@@ -2,9 +2,10 @@
 
 mod answers;
 mod backends;
+mod doctor;
 mod failures;
 mod help;
-mod home;
+pub(crate) mod home;
 mod killed;
 mod promotion;
 mod transfers;

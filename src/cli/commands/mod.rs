@@ -3,6 +3,7 @@
 pub(super) mod add;
 pub(super) mod completions;
 pub(super) mod disown;
+pub(super) mod doctor;
 pub(super) mod download;
 pub(super) mod gc;
 pub(super) mod help;
@@ -39,6 +40,7 @@ pub(super) async fn run(command: &Command, session: &Session<'_>) -> Outcome {
         Command::Disown(args) => disown::run(args, session).await,
         Command::Prune(args) => prune::run(args, session).await,
         Command::Gc(args) => gc::run(args, session).await,
+        Command::Doctor(args) => doctor::run(args, session).await,
         Command::Init(args) => init::run(args, session).await,
         Command::Completions(args) => completions::run(args, session.printer),
         Command::Help(args) => help::run(args, session.printer),

@@ -12,6 +12,7 @@ mod consumed;
 pub(crate) mod fuzz;
 mod item;
 mod packages;
+mod probe;
 mod read;
 mod remove;
 mod request;
@@ -26,12 +27,12 @@ use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use futures::stream::BoxStream;
 
-use super::{InitOptions, Ledger, Newest, Removed, TagOutcome};
+use super::{InitOptions, Ledger, LedgerState, Newest, ProbeOptions, ProbeReport, Removed, TagOutcome};
 use crate::connect::Connect;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::{
-    DynamoLocation, Event, LedgerUri, NewVersion, PackageName, PackageView, Removal, TagChange, TagName,
-    TagState, Version, VersionRecord,
+    DynamoLocation, Event, LedgerUri, NewVersion, Numbering, PackageName, PackageView, Removal, TagChange,
+    TagName, TagState, Version, VersionRecord,
 };
 use request::Patience;
 
@@ -88,6 +89,18 @@ impl Ledger for DynamoLedger {
 
     async fn init(&self, options: &InitOptions) -> Result<Vec<String>> {
         self.set_up(options).await
+    }
+
+    async fn state(&self) -> Result<LedgerState> {
+        if let Some(wrong) = self.wrong_tables(&self.patience()).await? {
+            return Err(Error::invalid(wrong).with_hint("choose another prefix"));
+        }
+        let numbering = Numbering::Sequence;
+        Ok(LedgerState { is_set_up: true, numbering, verdict: None, is_single_writer: false })
+    }
+
+    async fn probe(&self, options: &ProbeOptions) -> Result<ProbeReport> {
+        self.run_probe(options).await
     }
 
     fn packages(&self) -> BoxStream<'_, Result<PackageName>> {

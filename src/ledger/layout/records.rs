@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::ledger::Object;
 use crate::ledger::objects::OBJECT_MAX;
+use crate::ledger::{Object, Verdict};
 use crate::model::{
     Event, NewVersion, Numbering, PackageName, Removal, Sha256, TagName, TagState, Version, VersionRecord,
     time,
@@ -250,17 +250,28 @@ pub(super) fn decode_event(key: &str, bytes: &[u8]) -> Result<Event> {
 }
 
 /// The ledger's own record.
-#[derive(Serialize, Deserialize)]
-struct LedgerBody {
-    versions: Numbering,
+#[derive(Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+pub(super) struct LedgerBody {
+    /// How versions are numbered.
+    pub(super) versions: Numbering,
+    /// What the last probe found, where one was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) probe: Option<Verdict>,
 }
 
-pub(super) fn encode_ledger(numbering: Numbering) -> Bytes {
-    to_bytes(&LedgerBody { versions: numbering })
+impl LedgerBody {
+    /// Versions are numbered so, and nothing was probed.
+    pub(super) const fn numbered(versions: Numbering) -> Self {
+        Self { versions, probe: None }
+    }
 }
 
-pub(super) fn decode_ledger(key: &str, bytes: &[u8]) -> Result<Numbering> {
-    parse::<LedgerBody>(key, bytes).map(|body| body.versions)
+pub(super) fn encode_ledger(body: &LedgerBody) -> Bytes {
+    to_bytes(body)
+}
+
+pub(super) fn decode_ledger(key: &str, bytes: &[u8]) -> Result<LedgerBody> {
+    parse(key, bytes)
 }
 
 /// What a removal may add to a record or a pointer later, in bytes.

@@ -1,8 +1,10 @@
 //! Versions: adding one, finding the newest, reading them all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{MutexGuard, PoisonError};
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use jiff::Timestamp;
 
 use super::plan::{self, AfterLook, AfterSend, Whereabouts};
 use super::records::StoredVersion;
@@ -12,6 +14,10 @@ use crate::error::{Error, Meaning, Missing, Result};
 use crate::ledger::{ConditionalObjects, Newest, Precondition, Put, Revision};
 use crate::model::{NewVersion, Numbering, PackageName, TagName, Version, VersionRecord, check_basename};
 
+fn is_denied(error: &Error) -> bool {
+    matches!(error.meaning(), Meaning::Denied { .. })
+}
+
 /// The hint object as it was read.
 struct Hint {
     version: Option<Version>,
@@ -20,7 +26,11 @@ struct Hint {
 
 impl<O: ConditionalObjects> ObjectLedger<O> {
     /// The record of a version, removed or not; nothing if it was never added.
-    async fn any_version(&self, package: &PackageName, version: Version) -> Result<Option<VersionRecord>> {
+    pub(super) async fn any_version(
+        &self,
+        package: &PackageName,
+        version: Version,
+    ) -> Result<Option<VersionRecord>> {
         Ok(self.stored_version(package, version).await?.map(|stored| stored.record))
     }
 
@@ -90,6 +100,55 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
                 }
             }
         }
+    }
+
+    fn added_blindly(&self) -> MutexGuard<'_, HashMap<PackageName, Version>> {
+        // Whoever panicked had inserted or not.
+        self.added_blindly.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets the hint without knowing what is there, as the 2015 client does: the only way for a client that may not read
+    /// (`If-Match` needs the right to read, and creating it alone would leave 2015 readers at the first version for good).
+    /// Of two such clients at the same moment the later reply wins; the next one that may read raises it again. One
+    /// request, and whatever comes of it is fine: a policy may well refuse it.
+    async fn set_hint_blindly(&self, package: &PackageName, version: Version) {
+        let key = keys::latest_hint(package);
+        let body = records::encode_hint(Some(version));
+        if let Err(error) = self.objects.put(&key, body, Precondition::None, &BTreeMap::new()).await {
+            tracing::debug!(%package, %error, "the hint for 2015 readers was not set");
+        }
+    }
+
+    /// The time that a version added now gets, and is numbered by where versions are times.
+    ///
+    /// # Errors
+    /// `Invalid` when versions are times and this machine's clock is plainly wrong, unless that was allowed.
+    fn time_of_add(&self, numbering: Numbering) -> Result<Timestamp> {
+        let Some(server) = self.objects.server_time() else { return Ok(self.connect.clock.now()) };
+        if numbering == Numbering::Timestamp {
+            if !self.connect.allow_skew {
+                server.check()?;
+            }
+            if server.is_notable() {
+                self.warned_of_skew.call_once(|| {
+                    tracing::warn!(
+                        "this machine's clock is {} the server's; versions are numbered by the server's clock",
+                        server.words()
+                    );
+                });
+            }
+        }
+        Ok(server.time)
+    }
+
+    /// What the hint names and what it should, where that differs.
+    pub(super) async fn lagging_hint(
+        &self,
+        package: &PackageName,
+    ) -> Result<Option<(Option<Version>, Option<Version>)>> {
+        let hint = self.hint(package).await?;
+        let newest = self.newest_after(package, &hint).await?.map(|record| record.version);
+        Ok((hint.version != newest).then_some((hint.version, newest)))
     }
 
     /// Makes the hint name the newest version that was not removed. Returns what it named before and names now, if it
@@ -277,16 +336,20 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         package.check_new()?;
         check_basename(&new.basename)?;
         let (numbering, hint) = self.numbering_and_hint(package).await?;
+        if hint.is_some() {
+            self.check_writable().await?;
+        }
         let highest = match &hint {
             Some(hint) => self.highest(package, hint).await?,
-            None => None,
+            // All it knows. What is learned of the server's clock may set it back by a second; its versions must not go back.
+            None => self.added_blindly().get(package).copied(),
         };
         if let Some(expected) = new.if_latest {
             self.check_latest(package, expected, highest, numbering).await?;
         }
         let open = |key: &str| Error::new(Meaning::Unavailable, "add a version").with_key(key);
         let full = || Error::invalid(format!("package '{package}' has no version number left"));
-        let now = self.connect.clock.now();
+        let now = self.time_of_add(numbering)?;
         let mut version = plan::first_number(numbering, highest, now).ok_or_else(full)?;
         let body = records::encode_version(new, now);
         records::check_size(&body)?;
@@ -302,16 +365,18 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
                 AfterSend::Fail => return Err(failure.unwrap_or_else(|| open(&key))),
                 AfterSend::LookBack(doubt) => in_doubt = doubt,
             }
-            let whereabouts = match self.any_version(package, version).await {
-                // A refusal without any doubt is somebody else's version, whether or not this client may look at it.
-                Err(error) if !in_doubt && matches!(error.meaning(), Meaning::Denied { .. }) => {
-                    Ok(Whereabouts::Beaten)
+            let whereabouts = match self.whose(package, version, new, (hint.is_some(), in_doubt)).await {
+                Err(error) if is_denied(&error) && hint.is_none() => {
+                    let unseen = plan::unseen(sent);
+                    if unseen == Whereabouts::Beaten {
+                        tracing::warn!(
+                            "version {version} of package '{package}' may be the same file: the reply to its write was lost, \
+                             and this client may not look"
+                        );
+                    }
+                    Ok(unseen)
                 }
-                Err(error) => Err(error),
-                Ok(found) => {
-                    let there = found.as_ref().map(|record| record.add_id.as_deref());
-                    Ok(plan::taken(there, &new.add_id))
-                }
+                whose => whose,
             };
             match whereabouts.map(|found| plan::after_add(found, sent)) {
                 Ok(AfterLook::Committed) => break,
@@ -335,8 +400,12 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
                 Err(error) => return Err(failure.unwrap_or(error).in_doubt(&new.add_id)),
             }
         }
-        if let Some(hint) = hint {
-            self.raise_hint(package, version, hint).await;
+        match hint {
+            Some(hint) => self.raise_hint(package, version, hint).await,
+            None => {
+                self.added_blindly().insert(package.clone(), version);
+                self.set_hint_blindly(package, version).await;
+            }
         }
         let key = keys::version(package, version);
         let object = crate::ledger::Object {
@@ -347,14 +416,36 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         records::decode_version(package, version, &key, &object)
     }
 
+    /// Whose a version number is, after a write to it that was not confirmed. `in_doubt`: an earlier write of ours may
+    /// have happened.
+    async fn whose(
+        &self,
+        package: &PackageName,
+        version: Version,
+        new: &NewVersion,
+        (may_read, in_doubt): (bool, bool),
+    ) -> Result<Whereabouts> {
+        if !may_read && !in_doubt {
+            return Ok(Whereabouts::Beaten);
+        }
+        match self.any_version(package, version).await {
+            // A refusal without any doubt is somebody else's version, whether or not this client may look at it.
+            Err(error) if is_denied(&error) && !in_doubt => Ok(Whereabouts::Beaten),
+            Err(error) => Err(error),
+            Ok(found) => {
+                let there = found.as_ref().map(|record| record.add_id.as_deref());
+                Ok(plan::taken(there, &new.add_id))
+            }
+        }
+    }
+
     /// How to number, and where to start looking. No hint: this client may not read the package, only write it, and its
     /// clock is all it has.
     async fn numbering_and_hint(&self, package: &PackageName) -> Result<(Numbering, Option<Hint>)> {
-        let denied = |error: &Error| matches!(error.meaning(), Meaning::Denied { .. });
         match (self.numbering().await, self.hint(package).await) {
             (Ok(numbering), Ok(hint)) => Ok((numbering, Some(hint))),
-            (Ok(Numbering::Timestamp), Err(error)) if denied(&error) => Ok((Numbering::Timestamp, None)),
-            (Err(unknown), Err(error)) if denied(&unknown) && denied(&error) => {
+            (Ok(Numbering::Timestamp), Err(error)) if is_denied(&error) => Ok((Numbering::Timestamp, None)),
+            (Err(unknown), Err(error)) if is_denied(&unknown) && is_denied(&error) => {
                 Ok((Numbering::Timestamp, None))
             }
             (Err(error), _) | (_, Err(error)) => Err(error),

@@ -6,7 +6,7 @@ use rstest::rstest;
 
 use super::home::Home;
 
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 18] = [
     "list",
     "versions",
     "tags",
@@ -22,6 +22,7 @@ const COMMANDS: [&str; 17] = [
     "prune",
     "gc",
     "init",
+    "doctor",
     "completions",
     "help",
 ];
