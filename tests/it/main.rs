@@ -7,6 +7,7 @@ mod crds;
 mod credentials;
 mod dynamo;
 mod fetch;
+mod histories;
 mod init;
 mod ledgers;
 mod objects;
