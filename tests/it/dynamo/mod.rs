@@ -4,6 +4,7 @@ mod legacy;
 mod load;
 mod lost;
 mod proxy;
+mod races;
 mod tables;
 
 use std::collections::{BTreeMap, HashMap};

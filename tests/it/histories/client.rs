@@ -81,6 +81,17 @@ impl<W: Write> Client<W> {
         self.record.flush().expect("the record can be written");
     }
 
+    /// Its record, when it is done.
+    pub(crate) fn into_record(self) -> W {
+        self.record
+    }
+
+    /// Teaches it versions to point tags to.
+    pub(crate) fn knows(mut self, package: &str, versions: &[i64]) -> Self {
+        self.known.entry(package.to_owned()).or_default().versions.extend(versions);
+        self
+    }
+
     fn choose(&mut self) -> Call {
         let package = self.packages[self.random.usize(..self.packages.len())].clone();
         let known = self.known.entry(package.clone()).or_default();

@@ -12,6 +12,7 @@ use sacker::model::{Numbering, PackageName, TagName};
 use super::client::TAG;
 use super::history::Truth;
 use super::worker::connect;
+use crate::support::faultgate::{Action, Gate, Match, Refusal, Rule};
 use crate::support::process::Folder;
 use crate::support::testbed::{self, S3Server};
 use crate::support::unique;
@@ -37,7 +38,30 @@ pub(crate) struct Site {
     pub(crate) variables: BTreeMap<String, String>,
     /// How long clients try.
     pub(crate) deadline: Duration,
+    /// What clients reach the server through; a directory has no server.
+    pub(crate) gate: Option<Gate>,
     home: Folder,
+}
+
+/// Faults on this share of the requests, of every kind that `backend` can have by itself: replies that are lost, refusals
+/// for load, connections that are reset, delays, and writes of others that are under way.
+pub(crate) fn usual_faults(backend: Backend, share: f64) -> Vec<Rule> {
+    let all = |part: f64, action| Rule::new(Match::default().share(share * part), action);
+    let beside = match backend {
+        Backend::Dynamo => {
+            let transactions = Match::target("TransactWriteItems").share(share);
+            Rule::new(transactions, Action::Status(Refusal::TransactionConflict))
+        }
+        _ => Rule::new(Match::method("PUT").share(share * 0.2), Action::Status(Refusal::Conflict409)),
+    };
+    vec![
+        all(0.2, Action::Delay(Duration::from_millis(50))),
+        beside,
+        all(0.3, Action::DropReply),
+        all(0.15, Action::Status(Refusal::Throttling)),
+        all(0.1, Action::Status(Refusal::Unavailable)),
+        all(0.1, Action::Reset(0)),
+    ]
 }
 
 impl Site {
@@ -69,7 +93,19 @@ impl Site {
         let direct = ledger::open(&parsed, &connect(&variables, deadline)).await.expect("open");
         direct.init(&InitOptions::default()).await.expect("init");
         std::fs::create_dir(home.path().join("store")).expect("a store");
-        Some(Self { backend, uri, direct, variables, deadline, home })
+        Some(Self { backend, uri, direct, variables, deadline, gate: None, home })
+    }
+
+    /// Lets clients reach the server through a gate with these rules from now on. A directory has none.
+    pub(crate) fn with_gate(mut self, seed: u64, rules: Vec<Rule>) -> Self {
+        if let Some((_, endpoint)) = self.uri.split_once("endpoint=") {
+            let endpoint = endpoint.split('&').next().unwrap_or(endpoint).to_owned();
+            let gate = Gate::start(&endpoint, seed);
+            gate.set_rules(rules);
+            self.uri = self.uri.replace(&endpoint, &gate.url());
+            self.gate = Some(gate);
+        }
+        self
     }
 
     /// A folder of its own, removed with it.
@@ -103,11 +139,17 @@ impl Site {
     }
 
     /// Waits until nothing that clients sent is under way any more.
-    pub(crate) async fn drain(&self) {}
+    pub(crate) async fn drain(&self) {
+        if let Some(gate) = &self.gate {
+            gate.drain().await;
+            // Faults are counted apart; a log of a whole soak would fill the memory.
+            drop(gate.take_log());
+        }
+    }
 
     /// How many faults were made.
-    pub(crate) async fn faults(&self) -> u64 {
-        0
+    pub(crate) fn faults(&self) -> u64 {
+        self.gate.as_ref().map_or(0, |gate| gate.hits().values().sum())
     }
 
     /// What the ledger says about a package.

@@ -119,7 +119,7 @@ fn of_package(operations: &[Operation], package: &str) -> Vec<Operation> {
 }
 
 /// Nothing in these histories can be refused but a change that lost, and a backend may stay away.
-fn unexplained(operations: &[Operation]) -> Vec<String> {
+pub(crate) fn unexplained(operations: &[Operation]) -> Vec<String> {
     let is_explained = |operation: &&Operation| match (&operation.call, &operation.answer) {
         (_, Some(Answer::Failed { code, .. })) => *code == 7,
         // Clients change and read only what they know to be there.
