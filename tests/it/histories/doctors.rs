@@ -372,3 +372,75 @@ pub(crate) fn of_register(initial: Option<i64>, entries: &[Entry]) -> Vec<(&'sta
     });
     made
 }
+
+/// A history of threads on a ledger in memory, so that the checkers are checked without any server.
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use sacker::connect::Connect;
+    use sacker::ledger::{InitOptions, Ledger, MemoryObjects, ObjectLedger};
+    use sacker::model::{Numbering, PackageName, TagName};
+
+    use super::super::client::{Client, TAG, monotonic};
+    use super::super::history::{self, Line, Truth, What};
+    use super::super::windows::{Recorded, check_the_checkers, judge};
+
+    const PACKAGE: &str = "package";
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+    }
+
+    fn recorded(numbering: Numbering, seed: u64) -> Recorded {
+        let uri = "file:///memory".parse().expect("a URI");
+        let objects = MemoryObjects::new(numbering);
+        let ledger: Arc<dyn Ledger> = Arc::new(ObjectLedger::new(uri, objects, Connect::default()));
+        runtime().block_on(ledger.init(&InitOptions::default())).expect("init");
+        let mut records: Vec<Vec<u8>> = Vec::new();
+        std::thread::scope(|scope| {
+            let thread = |number: usize| {
+                let ledger = ledger.clone();
+                scope.spawn(move || {
+                    let mut client = Client::new(number, ledger, vec![PACKAGE.to_owned()], Vec::new());
+                    runtime().block_on(client.run(100, seed));
+                    client.into_record()
+                })
+            };
+            let threads: Vec<_> = (1..=6).map(thread).collect();
+            records.extend(threads.into_iter().map(|thread| thread.join().expect("a client")));
+        });
+        let mut lines: Vec<Line> = records
+            .into_iter()
+            .flat_map(|record| history::read(&String::from_utf8(record).expect("JSON is UTF-8")))
+            .collect();
+        lines.push(Line { client: 0, number: 0, at: monotonic(), what: What::Barrier });
+        let package = PackageName::existing(PACKAGE.to_owned());
+        let truth = runtime().block_on(async {
+            let events = ledger.history(&package, &TagName::existing(TAG.to_owned())).await.expect("history");
+            let versions = ledger.versions(&package).await.expect("versions");
+            Truth {
+                versions: versions.into_iter().map(Into::into).collect(),
+                events: BTreeMap::from([(TAG.to_owned(), events)]),
+            }
+        });
+        Recorded {
+            operations: history::pair(lines).expect("a history"),
+            truths: BTreeMap::from([(PACKAGE.to_owned(), truth)]),
+            initial: BTreeMap::from([(PACKAGE.to_owned(), vec![None, None])]),
+            is_dense: numbering == Numbering::Sequence,
+            seconds: 0.0,
+        }
+    }
+
+    #[test]
+    fn every_doctored_history_is_rejected() {
+        let seed = crate::support::tier::seed("histories::doctors");
+        for numbering in [Numbering::Sequence, Numbering::Timestamp] {
+            let recorded = recorded(numbering, seed);
+            let wrong = judge(&recorded);
+            assert!(wrong.is_empty(), "seed {seed}: the true one is accepted: {wrong:#?}");
+            check_the_checkers(&recorded);
+        }
+    }
+}
