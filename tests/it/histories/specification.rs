@@ -128,7 +128,9 @@ impl Package {
     fn try_step(&mut self, step: &Step) -> Result<Outcome, Refusal> {
         Ok(match step {
             Step::Add { if_latest } => {
-                if if_latest.is_some_and(|expected| self.latest() != Some(expected)) {
+                // The highest number, be it removed, counts as the newest, too: whoever saw it knows all that there is.
+                let is_newest = |expected| self.latest() == Some(expected) || self.count() == expected;
+                if if_latest.is_some_and(|expected| expected == 0 || !is_newest(expected)) {
                     return Err(Refusal::Conflict);
                 }
                 self.removed.push(false);
@@ -183,11 +185,7 @@ impl Package {
     ) -> Result<Outcome, Refusal> {
         if let What::Move { to, .. } = what {
             self.look(to).map_err(|refusal| {
-                if self.latest().is_none() && refusal == Refusal::NoVersion {
-                    Refusal::NoPackage
-                } else {
-                    refusal
-                }
+                if self.count() == 0 && refusal == Refusal::NoVersion { Refusal::NoPackage } else { refusal }
             })?;
         }
         let before = self.tags.get(&name).map(|(tag, _)| tag.clone()).unwrap_or_default();
