@@ -81,6 +81,11 @@ impl<W: Write> Client<W> {
         self.record.flush().expect("the record can be written");
     }
 
+    /// From now on it does its operations on these packages.
+    pub(crate) fn works_on(&mut self, packages: Vec<String>) {
+        self.packages = packages;
+    }
+
     /// Its record, when it is done.
     pub(crate) fn into_record(self) -> W {
         self.record

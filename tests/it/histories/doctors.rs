@@ -427,7 +427,7 @@ mod tests {
         Recorded {
             operations: history::pair(lines).expect("a history"),
             truths: BTreeMap::from([(PACKAGE.to_owned(), truth)]),
-            initial: BTreeMap::from([(PACKAGE.to_owned(), vec![None, None])]),
+            initial: BTreeMap::from([(PACKAGE.to_owned(), BTreeMap::from([(0, None)]))]),
             is_dense: numbering == Numbering::Sequence,
             seconds: 0.0,
         }

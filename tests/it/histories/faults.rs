@@ -75,7 +75,9 @@ fn faults(backend: Backend) -> Vec<Fault> {
 const CLIENTS: usize = 8;
 
 /// Operations of each client between two looks at how often the fault was made.
-const ROUND: usize = 12;
+fn round_length() -> usize {
+    tier::figure(4, 24)
+}
 
 /// Rounds after which a fault that is not made often enough is a broken test.
 const ROUNDS: usize = 400;
@@ -98,7 +100,7 @@ async fn meet(backend: Backend, fault: Fault, needed: u64, seed: u64) -> Option<
     let (mut hits, mut operations) = (0, 0);
     for round in 0..ROUNDS {
         let package = unique("v3");
-        let load = Load::Mixed(ROUND, seed.wrapping_add((round as u64) << 32));
+        let load = Load::Mixed(round_length(), seed.wrapping_add((round as u64) << 32));
         let history = race(&site, CLIENTS, &package, &[], load).await;
         let truth = site.truth(&package).await;
         let mut wrong: Vec<String> =

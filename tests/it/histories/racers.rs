@@ -91,7 +91,7 @@ fn adders(row: &str, backend: Backend, (writers, count): (usize, usize), faults:
         .map(|(share, action)| Rule::new(Match::default().share(*share), action.clone()))
         .collect();
     let site = if rules.is_empty() { site } else { site.with_gate(seed, rules) };
-    let package = unique(row);
+    let package = unique("race");
     let started = Instant::now();
     let operations = runtime.block_on(race(&site, writers, &package, &[], Load::Adds(count)));
     let seconds = started.elapsed().as_secs_f64();
@@ -117,9 +117,9 @@ fn adders(row: &str, backend: Backend, (writers, count): (usize, usize), faults:
 /// R4: 16 writers race for one tag.
 fn movers(backend: Backend) {
     let runtime = runtime();
-    let seed = tier::seed(&format!("histories::r4 {backend:?}"));
+    let seed = tier::seed(&format!("histories::R4 {backend:?}"));
     let Some(site) = runtime.block_on(Site::open(backend)) else { return };
-    let package = unique("r4");
+    let package = unique("race");
     let writers = 16;
     let moves = tier::figure(160, 2000) / writers;
     runtime.block_on(async {
@@ -186,23 +186,23 @@ mod r1 {
 
     #[test]
     fn file() {
-        adders("r1", Backend::File, size(), &[]);
+        adders("R1", Backend::File, size(), &[]);
     }
 
     #[test]
     fn dynamo() {
-        adders("r1", Backend::Dynamo, size(), &[]);
+        adders("R1", Backend::Dynamo, size(), &[]);
     }
 
     #[test]
     fn versitygw_sequence() {
-        adders("r1", Backend::VersitygwSequence, size(), &[]);
+        adders("R1", Backend::VersitygwSequence, size(), &[]);
     }
 
     #[test]
     #[ignore = "soak: versitygw stands for S3 in every run"]
     fn minio_sequence() {
-        adders("r1", Backend::MinioSequence, size(), &[]);
+        adders("R1", Backend::MinioSequence, size(), &[]);
     }
 }
 
@@ -215,23 +215,23 @@ mod r3 {
 
     #[test]
     fn dynamo() {
-        adders("r3", Backend::Dynamo, size(), &r3_faults());
+        adders("R3", Backend::Dynamo, size(), &r3_faults());
     }
 
     #[test]
     fn versitygw() {
-        adders("r3", Backend::Versitygw, size(), &r3_faults());
+        adders("R3", Backend::Versitygw, size(), &r3_faults());
     }
 
     #[test]
     fn versitygw_sequence() {
-        adders("r3", Backend::VersitygwSequence, size(), &r3_faults());
+        adders("R3", Backend::VersitygwSequence, size(), &r3_faults());
     }
 
     #[test]
     #[ignore = "soak: versitygw stands for S3 in every run"]
     fn minio() {
-        adders("r3", Backend::Minio, size(), &r3_faults());
+        adders("R3", Backend::Minio, size(), &r3_faults());
     }
 }
 

@@ -273,7 +273,7 @@ fn memory() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let opened = Target::Memory.open().await.expect("memory is always there");
-        compare("Memory", opened.ledger.as_ref(), (10_000, 50)).await;
+        compare("Memory", opened.ledger.as_ref(), tier::figure((1_000, 50), (10_000, 50))).await;
     });
 }
 

@@ -1,6 +1,7 @@
 //! A worker: a process of its own that is one client, and does as many operations as it is told to, window by window.
 //!
-//! It is the test binary itself, so that nothing else has to be linked. It reads `<count> <seed>` lines from standard input
+//! It is the test binary itself, so that nothing else has to be linked. It reads `<count> <seed> <package>...` lines from standard
+//! input
 //! and says `DONE` after each; it ends when its standard input does, so it cannot outlive the test.
 
 use std::collections::BTreeMap;
@@ -29,7 +30,6 @@ pub(crate) struct Orders {
     pub(crate) store: String,
     pub(crate) variables: BTreeMap<String, String>,
     pub(crate) deadline: Duration,
-    pub(crate) packages: Vec<String>,
     /// Its history.
     pub(crate) record: PathBuf,
     pub(crate) home: PathBuf,
@@ -58,10 +58,10 @@ impl Worker {
         Self { process, orders: stdin, answers: BufReader::new(stdout), record: orders.record.clone() }
     }
 
-    /// Lets it do `count` operations; [`Worker::wait`] waits for them.
-    pub(crate) fn order(&mut self, count: usize, seed: u64) {
+    /// Lets it do `count` operations on these packages; [`Worker::wait`] waits for them.
+    pub(crate) fn order(&mut self, count: usize, seed: u64, packages: &[String]) {
         let orders = self.orders.as_mut().expect("it was not ended");
-        writeln!(orders, "{count} {seed}").expect("the worker lives");
+        writeln!(orders, "{count} {seed} {}", packages.join(" ")).expect("the worker lives");
     }
 
     /// Waits until it stands still.
@@ -114,12 +114,16 @@ fn is_a_worker() {
     let uri = orders.ledger.parse().expect("a ledger URI");
     let ledger = runtime.block_on(ledger::open(&uri, &connect)).expect("open");
     let record = BufWriter::new(File::create(&orders.record).expect("the record can be created"));
-    let mut client = Client::new(orders.client, ledger, orders.packages.clone(), record)
-        .with_command_line(command_line(&orders));
+    let mut client =
+        Client::new(orders.client, ledger, Vec::new(), record).with_command_line(command_line(&orders));
     for line in std::io::stdin().lock().lines() {
         let line = line.expect("text");
-        let (count, seed) = line.split_once(' ').expect("two words");
-        runtime.block_on(client.run(count.parse().expect("a number"), seed.parse().expect("a number")));
+        let mut words = line.split(' ');
+        let mut number = || words.next().and_then(|word| word.parse::<u64>().ok()).expect("a number");
+        let (count, seed) = (number(), number());
+        client.works_on(words.map(str::to_owned).collect());
+        let count = usize::try_from(count).expect("not many");
+        runtime.block_on(client.run(count, seed));
         // Past the capture of the test harness, and on a line of its own.
         std::io::stdout().write_all(b"\nDONE\n").expect("somebody listens");
         std::io::stdout().flush().expect("somebody listens");
