@@ -10,6 +10,7 @@ mod credentials;
 mod dynamo;
 mod faultgate;
 mod fetch;
+mod histories;
 mod init;
 mod ledgers;
 mod legacy;

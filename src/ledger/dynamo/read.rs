@@ -275,15 +275,42 @@ impl DynamoLedger {
         item.map(|item| item::decode_tag(&self.tags, &item)).transpose()
     }
 
+    /// The row of a tag or, where there is none, its newest events, newest first.
+    ///
+    /// The two reads are no snapshot: a tag that is set between them has an event with a version and no row. A row is
+    /// only taken for deleted by a 2015 client when that event is still the newest after the row was missed once more.
+    pub(super) async fn row_or_events(
+        &self,
+        patience: &Patience,
+        package: &PackageName,
+        tag: &TagName,
+        count: usize,
+    ) -> Result<(Option<TagRow>, Vec<Event>)> {
+        let mut missed: Option<String> = None;
+        loop {
+            if let Some(row) = self.tag_row(patience, package, tag).await? {
+                return Ok((Some(row), Vec::new()));
+            }
+            let events = self.newest_events(patience, package, tag, count).await?;
+            match events.first() {
+                Some(event) if event.to.is_some() && missed.as_ref() != Some(&event.id) => {
+                    missed = Some(event.id.clone());
+                }
+                _ => return Ok((None, events)),
+            }
+        }
+    }
+
     pub(super) async fn one_tag(&self, package: &PackageName, tag: &TagName) -> Result<Option<TagState>> {
         if !item::can_be_package(package) || !item::can_be_tag(tag) {
             return Ok(None);
         }
         let patience = self.patience();
-        if let Some(row) = self.tag_row(&patience, package, tag).await? {
+        let (row, events) = self.row_or_events(&patience, package, tag, 1).await?;
+        if let Some(row) = row {
             return Ok(Some(row.state));
         }
-        let last = self.newest_events(&patience, package, tag, 1).await?.into_iter().next();
+        let last = events.into_iter().next();
         Ok(last.map(|event| {
             // A history that ends with a version belongs to a row that a 2015 client deleted since.
             let event = event.to.is_none().then_some(event);

@@ -2,7 +2,6 @@
 //! once below and becomes one test per target.
 
 mod bench;
-mod processes;
 mod removal;
 mod tags;
 mod versions;
