@@ -330,6 +330,11 @@ impl ConditionalObjects for FileObjects {
         self.run(move |place| list(&place.root, &prefix, &start_after, limit)).await
     }
 
+    /// A revision is a digest here: to list it would mean reading every file.
+    fn lists_revisions(&self) -> bool {
+        false
+    }
+
     async fn children(&self, prefix: &str, _start_after: Option<&str>) -> Result<Children> {
         let prefix = prefix.to_owned();
         self.run(move |place| children(&place.root, &prefix)).await

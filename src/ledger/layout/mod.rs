@@ -7,12 +7,14 @@
 //! allowed ([`crate::model::next_event`]).
 
 mod keys;
+mod newest;
 mod packages;
 mod records;
 mod tags;
 #[cfg(test)]
 mod tests;
 mod versions;
+mod views;
 
 use std::collections::BTreeMap;
 
@@ -21,12 +23,14 @@ use futures::TryStreamExt as _;
 use futures::stream::BoxStream;
 use tokio::sync::OnceCell;
 
-use super::{ConditionalObjects, InitOptions, Ledger, Newest, Precondition, Put, TagOutcome};
+use super::{
+    ConditionalObjects, Entry, InitOptions, Ledger, Newest, Precondition, Put, TagOutcome, ViewCache,
+};
 use crate::connect::Connect;
 use crate::error::{Error, Meaning, Result};
 use crate::model::{
-    Event, LedgerUri, NewVersion, Numbering, PackageName, S3Location, TagChange, TagName, TagState, Version,
-    VersionRecord,
+    Event, LedgerUri, NewVersion, Numbering, PackageName, PackageView, S3Location, TagChange, TagName,
+    TagState, Version, VersionRecord,
 };
 use crate::retry::Backoff;
 
@@ -88,6 +92,18 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// All objects whose keys begin with `prefix` and come after `start`, over as many pages as there are.
+    async fn list_all(&self, prefix: &str, start: &str) -> Result<Vec<Entry>> {
+        let mut entries = self.objects.list(prefix, start, PAGE).await?;
+        let mut is_full = entries.len() == PAGE;
+        while is_full && let Some(last) = entries.last().map(|entry| entry.key.clone()) {
+            let page = self.objects.list(prefix, &last, PAGE).await?;
+            is_full = page.len() == PAGE;
+            entries.extend(page);
+        }
+        Ok(entries)
     }
 
     fn backoff(&self) -> Backoff {
@@ -177,5 +193,13 @@ impl<O: ConditionalObjects> Ledger for ObjectLedger<O> {
 
     async fn history(&self, package: &PackageName, tag: &TagName) -> Result<Vec<Event>> {
         self.all_events(package, tag).await
+    }
+
+    async fn views(
+        &self,
+        packages: &[PackageName],
+        known: &ViewCache,
+    ) -> Vec<(PackageName, Result<PackageView>)> {
+        self.many_views(packages, known).await
     }
 }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
-use super::{ObjectLedger, PAGE, READS, keys, records};
+use super::{ObjectLedger, READS, keys, records};
 use crate::error::{Error, Meaning, Missing, Result};
 use crate::ledger::{ConditionalObjects, Precondition, Put, Revision, TagOutcome};
 use crate::model::{
@@ -19,9 +19,9 @@ use crate::model::{
 use crate::retry::Backoff;
 
 /// A pointer object as it was read.
-struct Pointer {
-    state: TagState,
-    revision: Revision,
+pub(super) struct Pointer {
+    pub(super) state: TagState,
+    pub(super) revision: Revision,
 }
 
 /// A tag as a writer finds it.
@@ -56,7 +56,7 @@ enum Whereabouts {
 }
 
 impl<O: ConditionalObjects> ObjectLedger<O> {
-    async fn pointer(&self, package: &PackageName, tag: &TagName) -> Result<Option<Pointer>> {
+    pub(super) async fn pointer(&self, package: &PackageName, tag: &TagName) -> Result<Option<Pointer>> {
         let key = keys::tag(package, tag);
         let Some(object) = self.objects.get(&key).await? else { return Ok(None) };
         let state = records::decode_pointer(tag, &key, &object.bytes)?;
@@ -72,17 +72,9 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
 
     pub(super) async fn all_tags(&self, package: &PackageName) -> Result<Vec<TagState>> {
         let prefix = keys::tags(package);
-        let mut names = Vec::new();
-        let mut start = prefix.clone();
-        loop {
-            let page = self.objects.list(&prefix, &start, PAGE).await?;
-            names.extend(page.iter().map(|entry| entry.key[prefix.len()..].to_owned()));
-            match page.last() {
-                Some(last) if page.len() == PAGE => start.clone_from(&last.key),
-                _ => break,
-            }
-        }
-        let tags = names.into_iter().filter(|name| name != keys::LATEST).map(TagName::existing);
+        let listed = self.list_all(&prefix, &prefix).await?;
+        let names = listed.into_iter().map(|entry| entry.key[prefix.len()..].to_owned());
+        let tags = names.filter(|name| name != keys::LATEST).map(TagName::existing);
         let read = |tag: TagName| async move { self.one_tag(package, &tag).await };
         let states: Vec<_> = stream::iter(tags).map(read).buffered(READS).try_collect().await?;
         let states: Vec<TagState> = states.into_iter().flatten().filter(TagState::is_there).collect();
@@ -106,16 +98,8 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
     /// The numbers of the archived events, ascending.
     async fn archived(&self, package: &PackageName, tag: &TagName) -> Result<Vec<u64>> {
         let prefix = keys::history(package, tag);
-        let mut numbers = Vec::new();
-        let mut start = prefix.clone();
-        loop {
-            let page = self.objects.list(&prefix, &start, PAGE).await?;
-            numbers.extend(page.iter().filter_map(|entry| entry.key[prefix.len()..].parse::<u64>().ok()));
-            match page.last() {
-                Some(last) if page.len() == PAGE => start.clone_from(&last.key),
-                _ => return Ok(numbers),
-            }
-        }
+        let listed = self.list_all(&prefix, &prefix).await?;
+        Ok(listed.iter().filter_map(|entry| entry.key[prefix.len()..].parse::<u64>().ok()).collect())
     }
 
     async fn archived_event(&self, package: &PackageName, tag: &TagName, seq: u64) -> Result<Option<Event>> {
