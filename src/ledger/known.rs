@@ -67,11 +67,14 @@ impl<T> Read<T> {
     }
 }
 
+/// Tags by name, as they were read.
+pub(super) type Tags = HashMap<TagName, Read<Option<TagState>>>;
+
 /// What is known of one package.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Known {
-    /// Its tags, removed ones included.
-    pub(super) tags: HashMap<TagName, Read<TagState>>,
+    /// Its tags, removed ones included; nothing for a name that only is reserved.
+    pub(super) tags: Tags,
     /// The newest versions and those that tags point to, removed ones included.
     pub(super) records: HashMap<Version, Read<VersionRecord>>,
     /// Where its newest versions begin.
@@ -94,13 +97,9 @@ pub(super) struct Tail {
 impl Known {
     /// The record of a version that a tag points to, if it cannot have changed since: the tag is as it was, and a version
     /// that a tag points to is never removed ([`super::Ledger::remove_version`]).
-    pub(super) fn target(
-        &self,
-        version: Version,
-        tags: &HashMap<TagName, Read<TagState>>,
-    ) -> Option<&Read<VersionRecord>> {
-        let points_there_as_before = |(tag, now): (&TagName, &Read<TagState>)| {
-            now.value.version == Some(version)
+    pub(super) fn target(&self, version: Version, tags: &Tags) -> Option<&Read<VersionRecord>> {
+        let points_there_as_before = |(tag, now): (&TagName, &Read<Option<TagState>>)| {
+            version_of(now) == Some(version)
                 && self.tags.get(tag).is_some_and(|before| before.value == now.value)
         };
         self.records.get(&version).filter(|_| tags.iter().any(points_there_as_before))
@@ -108,7 +107,7 @@ impl Known {
 
     /// The versions that tags point to and that are not among the records.
     pub(super) fn missing(&self) -> BTreeSet<Version> {
-        let targets = self.tags.values().filter_map(|tag| tag.value.version);
+        let targets = self.tags.values().filter_map(version_of);
         targets.filter(|version| !self.records.contains_key(version)).collect()
     }
 
@@ -117,16 +116,15 @@ impl Known {
         let live = |version| {
             self.records.get(&version).map(|read| &read.value).filter(|record| !record.is_removed())
         };
-        let mut tags: Vec<TagView> = self
-            .tags
-            .values()
-            .filter(|tag| tag.value.is_there())
-            .map(|tag| TagView {
-                state: tag.value.clone(),
-                record: tag.value.version.and_then(live).cloned(),
-            })
+        let states = self.tags.values().filter_map(|tag| tag.value.as_ref()).filter(|tag| tag.is_there());
+        let mut tags: Vec<TagView> = states
+            .map(|state| TagView { state: state.clone(), record: state.version.and_then(live).cloned() })
             .collect();
         tags.sort_unstable_by(|one, other| one.state.tag.cmp(&other.state.tag));
         PackageView { latest: recent.first().cloned(), tags, version_count, recent }
     }
+}
+
+fn version_of(tag: &Read<Option<TagState>>) -> Option<Version> {
+    tag.value.as_ref()?.version
 }

@@ -5,7 +5,7 @@
 //! where asking for each row costs one each), so it is made for every package every time. A version that a tag points to
 //! and that is older is read again only when the tag changed: no version is removed while a tag points to it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_dynamodb::types::KeysAndAttributes;
 use futures::future::try_join;
@@ -17,8 +17,8 @@ use super::request::send;
 use crate::aws::Call;
 use crate::error::{Error, Meaning, Result};
 use crate::ledger::ViewCache;
-use crate::ledger::known::{Known, Read};
-use crate::model::{PackageName, PackageView, TagName, TagState, Version, VersionRecord};
+use crate::ledger::known::{Known, Read, Tags};
+use crate::model::{PackageName, PackageView, TagState, Version, VersionRecord};
 
 /// How many packages are looked at at a time.
 const PACKAGES: usize = 16;
@@ -80,8 +80,8 @@ impl DynamoLedger {
     async fn look_at(&self, package: &PackageName, known: &Known) -> Result<Looked> {
         let newest = self.newest_versions(package, PackageView::RECENT);
         let (newest, tags) = try_join(newest, self.tags_of(package)).await?;
-        let read = |state: TagState| (state.tag.clone(), Read { value: state, revision: None });
-        let tags: HashMap<TagName, Read<TagState>> = tags.into_iter().map(read).collect();
+        let read = |state: TagState| (state.tag.clone(), Read { value: Some(state), revision: None });
+        let tags: Tags = tags.into_iter().map(read).collect();
         let records = newest.records.iter().map(|record| (record.version, of_row(record.clone()))).collect();
         let mut now = Known { tags, records, tail: None };
         for version in now.missing() {
@@ -119,7 +119,7 @@ impl DynamoLedger {
             let answer = match answer {
                 Ok(answer) => answer,
                 Err(error) => {
-                    rows.extend(keys.into_iter().map(|key| (key, Err(same(&error)))));
+                    rows.extend(keys.into_iter().map(|key| (key, Err(error.alike()))));
                     break;
                 }
             };
@@ -134,7 +134,7 @@ impl DynamoLedger {
             keys = left.iter().filter_map(|key| key_of(&self.versions, key)).collect();
             if !keys.is_empty() && !patience.pause().await {
                 let throttled = Error::new(Meaning::Throttled, call.operation).with_key(&table);
-                rows.extend(keys.into_iter().map(|key| (key, Err(same(&throttled)))));
+                rows.extend(keys.into_iter().map(|key| (key, Err(throttled.alike()))));
                 break;
             }
         }
@@ -154,7 +154,7 @@ impl Looked {
                 Some(Ok(record)) => {
                     self.known.records.insert(version, of_row(record.clone()));
                 }
-                Some(Err(error)) => return Err(same(error)),
+                Some(Err(error)) => return Err(error.alike()),
                 // A 2015 client tags without looking.
                 None => {}
             }
@@ -171,11 +171,4 @@ fn of_row(record: VersionRecord) -> Read<VersionRecord> {
 fn key_of(table: &str, item: &Item) -> Option<Key> {
     let package = item.get(item::attribute::PACKAGE)?.as_s().ok()?;
     Some((PackageName::existing(package.as_str()), item::decode_version_key(table, item).ok()?))
-}
-
-/// The error of a request that served several packages, for one of them.
-fn same(error: &Error) -> Error {
-    let copy = Error::new(error.meaning().clone(), error.operation());
-    let copy = error.key().into_iter().fold(copy, Error::with_key);
-    error.hint().into_iter().fold(copy, Error::with_hint)
 }

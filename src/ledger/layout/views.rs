@@ -80,7 +80,7 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         package: &PackageName,
         known: &Known,
         reads: usize,
-    ) -> Result<Vec<(TagName, Read<TagState>)>> {
+    ) -> Result<Vec<(TagName, Read<Option<TagState>>)>> {
         let prefix = keys::tags(package);
         let listed = self.list_all(&prefix, &prefix).await?;
         let tags = listed.into_iter().filter_map(|entry| {
@@ -93,7 +93,7 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
                 _ => self
                     .pointer(package, &tag)
                     .await?
-                    .map(|pointer| Read { value: pointer.state, revision: Some(pointer.revision) }),
+                    .map(|pointer| Read { value: Some(pointer.state), revision: Some(pointer.revision) }),
             };
             Ok::<_, Error>(found.map(|read| (tag, read)))
         };
