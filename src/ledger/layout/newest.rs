@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
-use super::{FIRST_TIMESTAMP, ObjectLedger, PAGE, READS, keys, records};
+use super::{FIRST_TIMESTAMP, ObjectLedger, PAGE, READS, keys};
 use crate::error::{Error, Missing, Result};
 use crate::ledger::known::{Known, Read, Tail};
 use crate::ledger::{ConditionalObjects, Newest, Revision};
@@ -239,10 +239,8 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         package: &PackageName,
         version: Version,
     ) -> Result<Option<Read<VersionRecord>>> {
-        let key = keys::version(package, version);
-        let Some(object) = self.objects.get(&key).await? else { return Ok(None) };
-        let value = records::decode_version(package, version, &key, &object)?;
-        Ok(Some(Read { value, revision: Some(object.revision) }))
+        let stored = self.stored_version(package, version).await?;
+        Ok(stored.map(|stored| Read { value: stored.record, revision: Some(stored.object.revision) }))
     }
 }
 

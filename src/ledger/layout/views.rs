@@ -93,7 +93,7 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
                 _ => self
                     .pointer(package, &tag)
                     .await?
-                    .map(|pointer| Read { value: Some(pointer.state), revision: Some(pointer.revision) }),
+                    .map(|pointer| Read { value: pointer.state, revision: Some(pointer.revision) }),
             };
             Ok::<_, Error>(found.map(|read| (tag, read)))
         };
