@@ -2,6 +2,7 @@
 //! ledger.
 
 mod faults;
+mod views;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
