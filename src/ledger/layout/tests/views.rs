@@ -71,7 +71,8 @@ impl Bench {
     }
 
     async fn write(&self, key: &str, text: String) {
-        let put = self.ledger.objects.put(key, text.into(), Precondition::None, &BTreeMap::new());
+        let none = BTreeMap::new();
+        let put = self.ledger.objects.put(key, text.into(), Precondition::None, &none);
         put.await.expect("write");
     }
 
@@ -213,11 +214,9 @@ async fn a_broken_package_fails_alone_and_is_well_again() {
     let packages = ["a", "b", "c", "none"].map(PackageName::existing);
     let outcome = async || {
         let views = bench.ledger.views(&packages, &bench.known).await;
-        views
-            .iter()
-            .map(|(_, view)| view.as_ref().map(drop).map_err(crate::error::Error::key))
-            .map(|view| view.map_err(|key| key.map(str::to_owned)))
-            .collect::<Vec<_>>()
+        let outcome =
+            |(_, view): (_, Result<_>)| view.map(drop).map_err(|error| error.key().map(str::to_owned));
+        views.into_iter().map(outcome).collect::<Vec<_>>()
     };
     bench.write("b/tags/live", "not json".into()).await;
     assert_eq!(outcome().await, [Ok(()), Err(Some("b/tags/live".to_owned())), Ok(()), Err(None)]);
