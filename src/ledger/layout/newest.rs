@@ -53,7 +53,7 @@ impl Found {
 struct Walked {
     records: Vec<Read<VersionRecord>>,
     live: usize,
-    /// Whether one of the versions was not there.
+    /// Whether it ended at a version that is not there.
     has_hole: bool,
 }
 
@@ -207,7 +207,7 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
     ) -> Result<Walked> {
         let mut walked = Walked::default();
         let mut fruitless = 0;
-        while walked.live < wanted.count {
+        while walked.live < wanted.count && !walked.has_hole {
             // No more than can be needed, unless there is a long row of removed ones.
             let step = (wanted.count - walked.live).max(fruitless);
             let round: Vec<Version> = versions.by_ref().take(step).collect();
@@ -221,10 +221,12 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
                     _ => self.read_version(package, version).await,
                 }
             };
-            let found: Vec<_> = stream::iter(round).map(read).buffered(wanted.reads).try_collect().await?;
+            let reads = stream::iter(round.iter().copied()).map(read).buffered(wanted.reads);
+            let found: Vec<_> = reads.try_collect().await?;
             let live = walked.live;
-            for read in found {
-                walked.has_hole |= read.is_none();
+            for (version, read) in round.iter().zip(found) {
+                // One that was listed was deleted since, by hand.
+                walked.has_hole |= read.is_none() && !listed.contains_key(version);
                 walked.live += usize::from(read.as_ref().is_some_and(|read| !read.value.is_removed()));
                 walked.records.extend(read);
             }
