@@ -86,6 +86,7 @@ pub(crate) async fn many_views_are_the_views_of_each(bench: Bench) {
             }
         }
     }
+    bench.ledger.views(&packages, &known).await;
     assert_eq!(known.len(), versions.iter().filter(|versions| !versions.is_empty()).count());
 }
 
