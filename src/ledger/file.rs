@@ -284,6 +284,22 @@ fn names(directory: &Path) -> Result<Vec<(String, bool)>> {
     Ok(names)
 }
 
+/// Whether a directory has anything in it that [`names`] would give.
+fn has_names(directory: &Path) -> Result<bool> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(failed("list", directory, error)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(|error| failed("list", directory, error))?;
+        if entry.file_name().to_str().is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Collects the keys of all files below `prefix` (which ends in `/`).
 fn collect(root: &Path, prefix: &str, keys: &mut Vec<String>) -> Result<()> {
     let Some(directory) = path_of(root, prefix.trim_end_matches('/')) else { return Ok(()) };
@@ -316,7 +332,7 @@ fn children(root: &Path, prefix: &str) -> Result<Children> {
     let mut directories = Vec::new();
     for (name, is_directory) in names(&directory)? {
         // A crash can leave an empty directory; on object stores there is no such thing.
-        if is_directory && !names(&directory.join(&name))?.is_empty() {
+        if is_directory && has_names(&directory.join(&name))? {
             directories.push(name);
         }
     }
@@ -344,6 +360,11 @@ impl ConditionalObjects for FileObjects {
     async fn list(&self, prefix: &str, start_after: &str, limit: usize) -> Result<Vec<Entry>> {
         let (prefix, start_after) = (prefix.to_owned(), start_after.to_owned());
         self.run(move |place| list(&place.root, &prefix, &start_after, limit)).await
+    }
+
+    /// A revision is a digest here: to list it would mean reading every file.
+    fn lists_revisions(&self) -> bool {
+        false
     }
 
     async fn children(&self, prefix: &str, _start_after: Option<&str>) -> Result<Children> {

@@ -13,13 +13,14 @@ use crate::connect::Connect;
 use crate::error::{Error, Meaning, Missing, Result};
 use crate::model::{
     Event, LedgerUri, NewVersion, Numbering, PackageName, PackageView, Removal, Resolved, Spec, TagChange,
-    TagName, TagState, TagView, Version, VersionRecord,
+    TagName, TagState, Version, VersionRecord,
 };
 use crate::server_clock::ServerTime;
 
 #[cfg(feature = "ledger-dynamo")]
 pub(crate) mod dynamo;
 mod file;
+mod known;
 pub(crate) mod layout;
 mod memory;
 mod objects;
@@ -29,6 +30,7 @@ mod s3;
 
 #[cfg(feature = "ledger-dynamo")]
 pub use dynamo::DynamoLedger;
+pub use known::ViewCache;
 pub use layout::ObjectLedger;
 #[doc(hidden)]
 pub use layout::plan;
@@ -250,29 +252,20 @@ pub trait Ledger: Send + Sync + Debug {
 
     /// What a mirror of the package shows.
     async fn view(&self, package: &PackageName) -> Result<PackageView> {
-        let newest = self.newest(package, PackageView::RECENT).await?;
-        let mut view = PackageView {
-            latest: newest.records.first().cloned(),
-            version_count: newest.version_count,
-            ..PackageView::default()
-        };
-        for state in self.tags(package).await? {
-            let record = match state.version {
-                None => None,
-                Some(version) => match newest.records.iter().find(|record| record.version == version) {
-                    Some(record) => Some(record.clone()),
-                    None => match self.version(package, version).await {
-                        Ok(record) => Some(record),
-                        Err(error) if error.is_not_found() => None,
-                        Err(error) => return Err(error),
-                    },
-                },
-            };
-            view.tags.push(TagView { state, record });
-        }
-        view.recent = newest.records;
-        Ok(view)
+        let mut views = self.views(std::slice::from_ref(package), &ViewCache::default()).await;
+        views.pop().map_or_else(|| Err(Error::not_found(Missing::Package(package.clone()))), |(_, view)| view)
     }
+
+    /// What mirrors of many packages show, in the order asked for, with as few requests as the backend allows. What
+    /// `known` has from an earlier call is not fetched again unless it changed; what this call saw is there afterwards.
+    ///
+    /// Each package has a result of its own, and the time of one operation ([`Connect::deadline`]) to come by it. Each view
+    /// is as the ledger was at moments during the call; it is no snapshot over its tags and versions, nor over packages.
+    async fn views(
+        &self,
+        packages: &[PackageName],
+        known: &ViewCache,
+    ) -> Vec<(PackageName, Result<PackageView>)>;
 }
 
 /// The refusal to remove a version while these tags point to it.

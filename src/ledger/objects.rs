@@ -85,6 +85,11 @@ pub trait ConditionalObjects: Send + Sync + Debug + 'static {
     /// order. Fewer than `limit` means the end.
     async fn list(&self, prefix: &str, start_after: &str, limit: usize) -> Result<Vec<Entry>>;
 
+    /// Whether [`Self::list`] gives revisions, so that what did not change need not be read again.
+    fn lists_revisions(&self) -> bool {
+        true
+    }
+
     /// The names right below `prefix` (empty, or ending in `/`), in order; a page at a time. `start_after` is the `next` of
     /// the page before, which only the same backend understands.
     async fn children(&self, prefix: &str, start_after: Option<&str>) -> Result<Children>;

@@ -14,6 +14,7 @@ mod histories;
 mod init;
 mod ledgers;
 mod legacy;
+mod many;
 mod objects;
 mod operator;
 mod probe;

@@ -27,7 +27,9 @@ use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use futures::stream::BoxStream;
 
-use super::{InitOptions, Ledger, LedgerState, Newest, ProbeOptions, ProbeReport, Removed, TagOutcome};
+use super::{
+    InitOptions, Ledger, LedgerState, Newest, ProbeOptions, ProbeReport, Removed, TagOutcome, ViewCache,
+};
 use crate::connect::Connect;
 use crate::error::{Error, Result};
 use crate::model::{
@@ -157,7 +159,11 @@ impl Ledger for DynamoLedger {
         self.all_events(package, tag).await
     }
 
-    async fn view(&self, package: &PackageName) -> Result<PackageView> {
-        self.whole_view(package).await
+    async fn views(
+        &self,
+        packages: &[PackageName],
+        known: &ViewCache,
+    ) -> Vec<(PackageName, Result<PackageView>)> {
+        self.many_views(packages, known).await
     }
 }

@@ -233,18 +233,23 @@ impl DynamoLedger {
         if newest.version_count == 0 { Err(none()) } else { Ok(newest) }
     }
 
-    pub(super) async fn all_tags(&self, package: &PackageName) -> Result<Vec<TagState>> {
-        let none = || Error::not_found(Missing::Package(package.clone()));
+    /// The tags of a package that may not exist.
+    pub(super) async fn tags_of(&self, package: &PackageName) -> Result<Vec<TagState>> {
         if !item::can_be_package(package) {
-            return Err(none());
+            return Ok(Vec::new());
         }
         let decode = |item: &Item| item::decode_tag(&self.tags, item).map(|row| row.state);
         let mut tags: Vec<TagState> = self.all(&Rows::tags(self, package), decode).await?;
         // A 2015 client may have written a row of that name; it means nothing, there or here.
         tags.retain(|state| state.tag.check_stored().is_ok());
+        Ok(tags)
+    }
+
+    pub(super) async fn all_tags(&self, package: &PackageName) -> Result<Vec<TagState>> {
+        let tags = self.tags_of(package).await?;
         // An empty answer is only right for a package that exists.
         if tags.is_empty() && !self.has_versions(&self.patience(), package).await? {
-            return Err(none());
+            return Err(Error::not_found(Missing::Package(package.clone())));
         }
         Ok(tags)
     }

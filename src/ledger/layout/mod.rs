@@ -13,6 +13,7 @@ mod examine;
 pub(crate) mod fuzz;
 mod history;
 mod keys;
+mod newest;
 mod own;
 mod packages;
 #[doc(hidden)]
@@ -24,6 +25,7 @@ mod tags;
 #[cfg(test)]
 mod tests;
 mod versions;
+mod views;
 
 pub(super) use probe::check_is_probe;
 
@@ -38,13 +40,14 @@ use archived::Archived;
 use records::LedgerBody;
 
 use super::{
-    ConditionalObjects, Findings, InitOptions, Ledger, LedgerState, Newest, ProbeOptions, ProbeReport, Put,
-    Removed, TagOutcome,
+    ConditionalObjects, Entry, Findings, InitOptions, Ledger, LedgerState, Newest, ProbeOptions, ProbeReport,
+    Put, Removed, TagOutcome, ViewCache,
 };
 use crate::connect::Connect;
 use crate::error::{Error, Result};
 use crate::model::{
-    Event, LedgerUri, NewVersion, PackageName, Removal, TagChange, TagName, TagState, Version, VersionRecord,
+    Event, LedgerUri, NewVersion, PackageName, PackageView, Removal, TagChange, TagName, TagState, Version,
+    VersionRecord,
 };
 use crate::retry::Backoff;
 use crate::server_clock::ServerTime;
@@ -84,6 +87,18 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
             warned_of_skew: Once::new(),
             archived: Archived::default(),
         }
+    }
+
+    /// All objects whose keys begin with `prefix` and come after `start`, over as many pages as there are.
+    async fn list_all(&self, prefix: &str, start: &str) -> Result<Vec<Entry>> {
+        let mut entries = self.objects.list(prefix, start, PAGE).await?;
+        let mut is_full = entries.len() == PAGE;
+        while is_full && let Some(last) = entries.last().map(|entry| entry.key.clone()) {
+            let page = self.objects.list(prefix, &last, PAGE).await?;
+            is_full = page.len() == PAGE;
+            entries.extend(page);
+        }
+        Ok(entries)
     }
 
     fn backoff(&self) -> Backoff {
@@ -195,5 +210,13 @@ impl<O: ConditionalObjects> Ledger for ObjectLedger<O> {
 
     async fn history(&self, package: &PackageName, tag: &TagName) -> Result<Vec<Event>> {
         self.all_events(package, tag).await
+    }
+
+    async fn views(
+        &self,
+        packages: &[PackageName],
+        known: &ViewCache,
+    ) -> Vec<(PackageName, Result<PackageView>)> {
+        self.many_views(packages, known).await
     }
 }

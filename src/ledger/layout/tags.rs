@@ -12,7 +12,7 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::plan::{self, AfterLook, AfterSend, Approach, Settlement, Whereabouts};
 use super::records::StoredVersion;
-use super::{ObjectLedger, PAGE, READS, keys, records, sent};
+use super::{ObjectLedger, READS, keys, records, sent};
 use crate::crash_point::around;
 use crate::error::{Error, Meaning, Missing, Result};
 use crate::ledger::{ConditionalObjects, Precondition, Put, Revision, TagOutcome};
@@ -25,7 +25,7 @@ use crate::retry::Backoff;
 /// A pointer object as it was read.
 pub(super) struct Pointer {
     /// Nothing where the name is only reserved: as if there were no pointer, except that it can be exchanged.
-    state: Option<TagState>,
+    pub(super) state: Option<TagState>,
     pub(super) fence: Option<String>,
     pub(super) revision: Revision,
     pub(super) bytes: Bytes,
@@ -86,17 +86,9 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
     /// The tags that have a pointer, be it of a removed tag or reserved.
     pub(super) async fn pointer_names(&self, package: &PackageName) -> Result<Vec<TagName>> {
         let prefix = keys::tags(package);
-        let mut names = Vec::new();
-        let mut start = prefix.clone();
-        loop {
-            let page = self.objects.list(&prefix, &start, PAGE).await?;
-            names.extend(page.iter().map(|entry| entry.key[prefix.len()..].to_owned()));
-            match page.last() {
-                Some(last) if page.len() == PAGE => start.clone_from(&last.key),
-                _ => break,
-            }
-        }
-        Ok(names.into_iter().filter(|name| name != keys::LATEST).map(TagName::existing).collect())
+        let listed = self.list_all(&prefix, &prefix).await?;
+        let names = listed.into_iter().map(|entry| entry.key[prefix.len()..].to_owned());
+        Ok(names.filter(|name| name != keys::LATEST).map(TagName::existing).collect())
     }
 
     pub(super) async fn all_tags(&self, package: &PackageName) -> Result<Vec<TagState>> {

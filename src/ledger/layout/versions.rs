@@ -8,10 +8,10 @@ use jiff::Timestamp;
 
 use super::plan::{self, AfterLook, AfterSend, Whereabouts};
 use super::records::StoredVersion;
-use super::{ObjectLedger, PAGE, READS, keys, records, sent};
+use super::{ObjectLedger, READS, keys, records, sent};
 use crate::crash_point::around;
 use crate::error::{Error, Meaning, Missing, Result};
-use crate::ledger::{ConditionalObjects, Newest, Precondition, Put, Revision};
+use crate::ledger::{ConditionalObjects, Precondition, Put, Revision};
 use crate::model::{NewVersion, Numbering, PackageName, TagName, Version, VersionRecord, check_basename};
 
 fn is_denied(error: &Error) -> bool {
@@ -19,7 +19,7 @@ fn is_denied(error: &Error) -> bool {
 }
 
 /// The hint object as it was read.
-struct Hint {
+pub(super) struct Hint {
     version: Option<Version>,
     revision: Option<Revision>,
 }
@@ -65,7 +65,7 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         }
     }
 
-    async fn hint(&self, package: &PackageName) -> Result<Hint> {
+    pub(super) async fn hint(&self, package: &PackageName) -> Result<Hint> {
         let key = keys::latest_hint(package);
         let Some(object) = self.objects.get(&key).await? else {
             return Ok(Hint { version: None, revision: None });
@@ -189,23 +189,12 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
     /// All version numbers above `after`, in ascending order, removed ones included.
     async fn numbers(&self, package: &PackageName, after: Option<Version>) -> Result<Vec<Version>> {
         let prefix = keys::versions(package);
-        let mut start = after.map_or_else(|| prefix.clone(), |version| keys::version(package, version));
-        let mut numbers = Vec::new();
-        loop {
-            let page = self.objects.list(&prefix, &start, PAGE).await?;
-            // Other keys there belong to a package of 2015 whose name contains `/versions/`.
-            numbers.extend(page.iter().filter_map(|entry| entry.key[prefix.len()..].parse::<Version>().ok()));
-            match page.last() {
-                Some(last) if page.len() == PAGE => start.clone_from(&last.key),
-                _ => break,
-            }
-        }
-        numbers.sort_unstable();
-        Ok(numbers)
+        let start = after.map_or(prefix, |version| keys::version(package, version));
+        Ok(self.listed_versions(package, &start).await?.into_keys().collect())
     }
 
     /// The highest version number, removed versions included.
-    async fn highest(&self, package: &PackageName, hint: &Hint) -> Result<Option<Version>> {
+    pub(super) async fn highest(&self, package: &PackageName, hint: &Hint) -> Result<Option<Version>> {
         match self.numbering().await? {
             Numbering::Sequence => self.highest_in_sequence(package, hint.version).await,
             Numbering::Timestamp => {
@@ -222,7 +211,7 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
 
     /// Sequence numbers have no gap, so the highest is found by doubling steps from the hint and halving back: a few
     /// reads whatever the number of versions, where listing text keys would mean reading them all.
-    async fn highest_in_sequence(
+    pub(super) async fn highest_in_sequence(
         &self,
         package: &PackageName,
         hint: Option<Version>,
@@ -274,48 +263,6 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
     /// The highest number by listing them all.
     pub(super) async fn highest_listed(&self, package: &PackageName) -> Result<Option<Version>> {
         Ok(self.numbers(package, None).await?.pop())
-    }
-
-    pub(super) async fn newest_versions(&self, package: &PackageName, count: usize) -> Result<Newest> {
-        if self.numbering().await? == Numbering::Sequence {
-            let hint = self.hint(package).await?;
-            let highest = self.highest(package, &hint).await?.map_or(0, Version::get);
-            let downwards = (1..=highest).rev().filter_map(Version::new);
-            if let Some(records) = self.newest_of(package, downwards, count).await?
-                && highest > 0
-            {
-                return Ok(Newest { records, version_count: highest.unsigned_abs() });
-            }
-            // A sequence with a hole is none: a client that numbers otherwise wrote here. Only a listing knows.
-        }
-        let numbers = self.numbers(package, None).await?;
-        if numbers.is_empty() {
-            return Err(Error::not_found(Missing::Package(package.clone())));
-        }
-        let records = self.newest_of(package, numbers.iter().rev().copied(), count).await?;
-        Ok(Newest { records: records.unwrap_or_default(), version_count: numbers.len() as u64 })
-    }
-
-    /// The first `count` records of `versions` that were not removed; nothing if one of them does not exist.
-    async fn newest_of(
-        &self,
-        package: &PackageName,
-        versions: impl Iterator<Item = Version> + Send,
-        count: usize,
-    ) -> Result<Option<Vec<VersionRecord>>> {
-        let read = |version: Version| self.any_version(package, version);
-        let mut found = stream::iter(versions).map(read).buffered(count.clamp(1, READS));
-        let mut records = Vec::new();
-        while records.len() < count
-            && let Some(record) = found.try_next().await?
-        {
-            match record {
-                None => return Ok(None),
-                Some(record) if record.is_removed() => {}
-                Some(record) => records.push(record),
-            }
-        }
-        Ok(Some(records))
     }
 
     pub(super) async fn all_versions(&self, package: &PackageName) -> Result<Vec<VersionRecord>> {

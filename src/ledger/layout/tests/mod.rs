@@ -3,6 +3,7 @@
 
 mod blind;
 mod faults;
+mod views;
 
 use std::collections::BTreeMap;
 

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use super::body::{Boxed, Ending, Failure, Passing, Spoil, whole};
 use super::facts::{Facts, hash};
-use super::log::{Record, capacity};
+use super::log::{Record, costs};
 use super::refusal::{Answer, Refusal};
 use super::rule::{Action, ServerDate};
 use super::shared::{Older, Shared};
@@ -175,8 +175,8 @@ impl Exchange {
             reply.collect().await?;
         }
         if let Some(bytes) = reply.bytes().filter(|_| self.parts.headers.contains_key("x-amz-target")) {
-            let capacity = capacity(bytes);
-            self.record.note(|entry| entry.capacity = capacity);
+            let (capacity, scanned) = costs(bytes);
+            self.record.note(|entry| (entry.capacity, entry.scanned) = (capacity, scanned));
         }
         if duplicate && let Some(bytes) = again {
             // The second one is on its way while the client has the first one's reply.
