@@ -11,6 +11,8 @@ mod item;
 mod packages;
 mod read;
 mod request;
+#[cfg(feature = "cli")]
+mod restore;
 mod tables;
 mod tag;
 mod transaction;
@@ -23,6 +25,8 @@ use aws_sdk_dynamodb::Client;
 use futures::stream::BoxStream;
 
 use super::{InitOptions, Ledger, Newest, TagOutcome};
+#[cfg(feature = "cli")]
+use super::{Restored, TagDump};
 use crate::connect::Connect;
 use crate::error::Result;
 use crate::model::{
@@ -129,6 +133,21 @@ impl Ledger for DynamoLedger {
 
     async fn history(&self, package: &PackageName, tag: &TagName) -> Result<Vec<Event>> {
         self.all_events(package, tag).await
+    }
+
+    #[cfg(feature = "cli")]
+    async fn numbering(&self) -> Result<crate::model::Numbering> {
+        Ok(crate::model::Numbering::Sequence)
+    }
+
+    #[cfg(feature = "cli")]
+    async fn restore_version(&self, record: &VersionRecord) -> Result<Restored> {
+        self.put_version_back(record).await
+    }
+
+    #[cfg(feature = "cli")]
+    async fn restore_tag(&self, package: &PackageName, dump: &TagDump) -> Result<Restored> {
+        self.put_tag_back(package, dump).await
     }
 
     async fn view(&self, package: &PackageName) -> Result<PackageView> {

@@ -9,6 +9,8 @@
 mod keys;
 mod packages;
 mod records;
+#[cfg(feature = "cli")]
+mod restore;
 mod tags;
 #[cfg(test)]
 mod tests;
@@ -22,6 +24,8 @@ use futures::stream::BoxStream;
 use tokio::sync::OnceCell;
 
 use super::{ConditionalObjects, InitOptions, Ledger, Newest, Precondition, Put, TagOutcome};
+#[cfg(feature = "cli")]
+use super::{Restored, TagDump};
 use crate::connect::Connect;
 use crate::error::{Error, Meaning, Result};
 use crate::model::{
@@ -55,7 +59,7 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
     }
 
     /// How this ledger numbers versions. Read once: a ledger never changes it.
-    async fn numbering(&self) -> Result<Numbering> {
+    async fn known_numbering(&self) -> Result<Numbering> {
         let read = || async {
             match self.objects.get(keys::LEDGER).await {
                 Ok(Some(object)) => records::decode_ledger(keys::LEDGER, &object.bytes),
@@ -177,5 +181,25 @@ impl<O: ConditionalObjects> Ledger for ObjectLedger<O> {
 
     async fn history(&self, package: &PackageName, tag: &TagName) -> Result<Vec<Event>> {
         self.all_events(package, tag).await
+    }
+
+    #[cfg(feature = "cli")]
+    async fn numbering(&self) -> Result<Numbering> {
+        self.known_numbering().await
+    }
+
+    #[cfg(feature = "cli")]
+    async fn restore_version(&self, record: &VersionRecord) -> Result<Restored> {
+        self.put_version_back(record).await
+    }
+
+    #[cfg(feature = "cli")]
+    async fn restore_tag(&self, package: &PackageName, dump: &TagDump) -> Result<Restored> {
+        self.put_tag_back(package, dump).await
+    }
+
+    #[cfg(feature = "cli")]
+    async fn finish_restore(&self, package: &PackageName) -> Result<()> {
+        self.refresh_hint(package).await
     }
 }

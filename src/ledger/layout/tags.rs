@@ -19,9 +19,9 @@ use crate::model::{
 use crate::retry::Backoff;
 
 /// A pointer object as it was read.
-struct Pointer {
-    state: TagState,
-    revision: Revision,
+pub(super) struct Pointer {
+    pub(super) state: TagState,
+    pub(super) revision: Revision,
 }
 
 /// A tag as a writer finds it.
@@ -56,7 +56,7 @@ enum Whereabouts {
 }
 
 impl<O: ConditionalObjects> ObjectLedger<O> {
-    async fn pointer(&self, package: &PackageName, tag: &TagName) -> Result<Option<Pointer>> {
+    pub(super) async fn pointer(&self, package: &PackageName, tag: &TagName) -> Result<Option<Pointer>> {
         let key = keys::tag(package, tag);
         let Some(object) = self.objects.get(&key).await? else { return Ok(None) };
         let state = records::decode_pointer(tag, &key, &object.bytes)?;
@@ -118,7 +118,12 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         }
     }
 
-    async fn archived_event(&self, package: &PackageName, tag: &TagName, seq: u64) -> Result<Option<Event>> {
+    pub(super) async fn archived_event(
+        &self,
+        package: &PackageName,
+        tag: &TagName,
+        seq: u64,
+    ) -> Result<Option<Event>> {
         let key = keys::event(package, tag, seq);
         let object = self.objects.get(&key).await?;
         object.map(|object| records::decode_event(&key, &object.bytes)).transpose()

@@ -29,14 +29,18 @@ enum Taken {
 }
 
 /// The hint object as it was read.
-struct Hint {
+pub(super) struct Hint {
     version: Option<Version>,
     revision: Option<Revision>,
 }
 
 impl<O: ConditionalObjects> ObjectLedger<O> {
     /// The record of a version, removed or not; nothing if it was never added.
-    async fn any_version(&self, package: &PackageName, version: Version) -> Result<Option<VersionRecord>> {
+    pub(super) async fn any_version(
+        &self,
+        package: &PackageName,
+        version: Version,
+    ) -> Result<Option<VersionRecord>> {
         let key = keys::version(package, version);
         let object = self.objects.get(&key).await?;
         object.map(|object| records::decode_version(package, version, &key, &object)).transpose()
@@ -56,7 +60,7 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         }
     }
 
-    async fn hint(&self, package: &PackageName) -> Result<Hint> {
+    pub(super) async fn hint(&self, package: &PackageName) -> Result<Hint> {
         let key = keys::latest_hint(package);
         let Some(object) = self.objects.get(&key).await? else {
             return Ok(Hint { version: None, revision: None });
@@ -69,7 +73,7 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
 
     /// Raises the hint to `version`, unless it is there or beyond already. Best effort: every reader of ours finds the
     /// newest version without it.
-    async fn raise_hint(&self, package: &PackageName, version: Version, mut hint: Hint) {
+    pub(super) async fn raise_hint(&self, package: &PackageName, version: Version, mut hint: Hint) {
         let key = keys::latest_hint(package);
         for _ in 0..3 {
             if hint.version.is_some_and(|there| there >= version) {
@@ -111,7 +115,7 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
 
     /// The highest version number, removed versions included.
     async fn highest(&self, package: &PackageName, hint: &Hint) -> Result<Option<Version>> {
-        match self.numbering().await? {
+        match self.known_numbering().await? {
             Numbering::Sequence => self.highest_in_sequence(package, hint.version).await,
             Numbering::Timestamp => {
                 // List from the hint itself on, so that a hint that names a real version is never alone the answer.
@@ -177,7 +181,7 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
     }
 
     pub(super) async fn newest_versions(&self, package: &PackageName, count: usize) -> Result<Newest> {
-        if self.numbering().await? == Numbering::Sequence {
+        if self.known_numbering().await? == Numbering::Sequence {
             let hint = self.hint(package).await?;
             let highest = self.highest(package, &hint).await?.map_or(0, Version::get);
             let downwards = (1..=highest).rev().filter_map(Version::new);
@@ -319,7 +323,7 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
     /// clock is all it has.
     async fn numbering_and_hint(&self, package: &PackageName) -> Result<(Numbering, Option<Hint>)> {
         let denied = |error: &Error| matches!(error.meaning(), Meaning::Denied { .. });
-        match (self.numbering().await, self.hint(package).await) {
+        match (self.known_numbering().await, self.hint(package).await) {
             (Ok(numbering), Ok(hint)) => Ok((numbering, Some(hint))),
             (Ok(Numbering::Timestamp), Err(error)) if denied(&error) => Ok((Numbering::Timestamp, None)),
             (Err(unknown), Err(error)) if denied(&unknown) && denied(&error) => {
