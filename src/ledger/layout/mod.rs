@@ -1,14 +1,18 @@
 //! The object ledger: the whole ledger over [`ConditionalObjects`], written once for S3, files and memory.
 //!
 //! The pointer of a tag is the commit point: it carries its own event, so a move without its history row cannot exist,
-//! and one conditional write decides every race. Versions are create-only. Nothing is ever deleted.
+//! and one conditional write decides every race. Versions are create-only, except that a
+//! removal replaces one by its tombstone. Nothing is ever deleted.
 //!
 //! Not responsible for how an object is written conditionally (the adapters), nor for whether a change of a tag is
 //! allowed ([`crate::model::next_event`]).
 
 mod keys;
 mod packages;
+#[doc(hidden)]
+pub mod plan;
 mod records;
+mod removal;
 #[cfg(feature = "cli")]
 mod restore;
 mod tags;
@@ -23,14 +27,14 @@ use futures::TryStreamExt as _;
 use futures::stream::BoxStream;
 use tokio::sync::OnceCell;
 
-use super::{ConditionalObjects, InitOptions, Ledger, Newest, Precondition, Put, TagOutcome};
+use super::{ConditionalObjects, InitOptions, Ledger, Newest, Precondition, Put, Removed, TagOutcome};
 #[cfg(feature = "cli")]
 use super::{Restored, TagDump};
 use crate::connect::Connect;
 use crate::error::{Error, Meaning, Result};
 use crate::model::{
-    Event, LedgerUri, NewVersion, Numbering, PackageName, S3Location, TagChange, TagName, TagState, Version,
-    VersionRecord,
+    Event, LedgerUri, NewVersion, Numbering, PackageName, Removal, S3Location, TagChange, TagName, TagState,
+    Version, VersionRecord,
 };
 use crate::retry::Backoff;
 
@@ -96,6 +100,16 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
 
     fn backoff(&self) -> Backoff {
         Backoff::new(self.connect.clock.clone(), self.connect.deadline)
+    }
+}
+
+/// What a write came to, as [`plan`] sees it, and its failure.
+fn sent(put: Result<Put>) -> (plan::Sent, Option<Error>) {
+    match put {
+        Ok(Put::Written(_)) => (plan::Sent::Written, None),
+        Ok(Put::Refused) => (plan::Sent::Refused, None),
+        Err(error) if error.is_transient() => (plan::Sent::Lost, Some(error)),
+        Err(error) => (plan::Sent::Failed, Some(error)),
     }
 }
 
@@ -179,6 +193,15 @@ impl<O: ConditionalObjects> Ledger for ObjectLedger<O> {
         self.commit_change(package, tag, change).await
     }
 
+    async fn remove_version(
+        &self,
+        package: &PackageName,
+        version: Version,
+        removal: &Removal,
+    ) -> Result<Removed> {
+        self.remove(package, version, removal).await
+    }
+
     async fn history(&self, package: &PackageName, tag: &TagName) -> Result<Vec<Event>> {
         self.all_events(package, tag).await
     }
@@ -200,6 +223,6 @@ impl<O: ConditionalObjects> Ledger for ObjectLedger<O> {
 
     #[cfg(feature = "cli")]
     async fn finish_restore(&self, package: &PackageName) -> Result<()> {
-        self.refresh_hint(package).await
+        self.repair_hint(package).await.map(|_| ())
     }
 }

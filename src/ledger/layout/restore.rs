@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
+use super::removal::told;
 use super::{ObjectLedger, READS, keys, records};
 use crate::error::{Error, Meaning, Result};
 use crate::ledger::restore::is_same;
@@ -23,8 +24,9 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         check_package(package)?;
         let key = keys::version(package, version);
         let body = records::encode_record(record);
-        records::check_size(&body)?;
-        if self.create(&key, body, &record.metadata).await? {
+        records::check_tombstone_size(&body)?;
+        let beside = record.removal.as_ref().map_or_else(|| record.metadata.clone(), told);
+        if self.create(&key, body, &beside).await? {
             return Ok(Restored::Written);
         }
         match self.any_version(package, version).await? {
@@ -45,15 +47,17 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         dump.tag.check_stored()?;
         let tag = &dump.tag;
         let key = keys::tag(package, tag);
+        // It may have stood there before: see `plan`.
+        let fence = uuid::Uuid::new_v4().to_string();
         let pointer = match (dump.pointer, dump.events.last()) {
-            (Pointer::Event, Some(event)) => records::encode_pointer(event),
-            (Pointer::Legacy(version), _) => records::encode_legacy_pointer(version),
+            (Pointer::Event, Some(event)) => records::encode_pointer(event, Some(fence)),
+            (Pointer::Legacy(version), _) => records::encode_legacy_pointer(version, fence),
             (Pointer::Deleted, Some(_)) => Bytes::new(),
             (Pointer::Event | Pointer::Deleted, None) => {
                 return Err(Error::invalid(format!("tag '{tag}' has neither a version nor a history")));
             }
         };
-        records::check_size(&pointer)?;
+        records::check_tombstone_size(&pointer)?;
         let mut backoff = self.backoff();
         let mut outcome = Restored::AlreadyThere;
         loop {
@@ -62,9 +66,9 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
                 Err(error) if error.is_not_found() => Vec::new(),
                 events => events?,
             };
-            let revision = there.as_ref().map(|there| there.revision.clone());
-            let state = there.map(|there| there.state);
-            let found = TagDump::of(tag.clone(), state.as_ref(), events).map(|(found, _)| found);
+            let state = there.as_ref().and_then(|there| there.state());
+            let found = TagDump::of(tag.clone(), state, events).map(|(found, _)| found);
+            let mut revision = there.as_ref().map(|there| there.revision.clone());
             let missing = dump.missing_from(found.as_ref()).map_err(|contradiction| {
                 let (expected, found) = (contradiction.expected, contradiction.found);
                 Error::new(Meaning::Conflict { expected, found }, OPERATION).with_key(&key)
@@ -85,7 +89,16 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
             if all_created && !missing.pointer {
                 return Ok(outcome);
             }
-            if all_created {
+            let mut may_write = all_created;
+            if let (true, Some(version)) = (all_created, dump.version())
+                && let Some(target) = self.stored_version(package, version).await?
+                && !target.record.is_removed()
+            {
+                let way = self.make_way(package, tag, &target, revision, &mut backoff).await?;
+                may_write = way.is_some();
+                revision = way;
+            }
+            if may_write {
                 let precondition = revision.map_or(Precondition::Absent, Precondition::Revision);
                 match self.objects.put(&key, pointer.clone(), precondition, &BTreeMap::new()).await {
                     Ok(Put::Written(_)) => return Ok(outcome),
@@ -98,19 +111,6 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
                 return Err(Error::new(Meaning::Unavailable, OPERATION).with_key(key));
             }
         }
-    }
-
-    /// Points the hint for readers of 2015 to the newest version that they can download.
-    pub(super) async fn refresh_hint(&self, package: &PackageName) -> Result<()> {
-        let version = match self.latest_version(package).await {
-            Ok(record) => record.version,
-            // All of them were removed.
-            Err(error) if error.is_not_found() => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        let hint = self.hint(package).await?;
-        self.raise_hint(package, version, hint).await;
-        Ok(())
     }
 
     /// Creates an object; false if the key was taken, be it by an earlier attempt of this call.

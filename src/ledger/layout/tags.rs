@@ -7,21 +7,42 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
-use super::{ObjectLedger, PAGE, READS, keys, records};
+use super::plan::{self, AfterLook, AfterSend, Approach, Settlement, Whereabouts};
+use super::records::StoredVersion;
+use super::{ObjectLedger, PAGE, READS, keys, records, sent};
 use crate::error::{Error, Meaning, Missing, Result};
 use crate::ledger::{ConditionalObjects, Precondition, Put, Revision, TagOutcome};
 use crate::model::{
-    Change, Current, Event, Expected, Next, PackageName, TagChange, TagName, TagState, Version, adopt_legacy,
+    Change, Current, Event, Expected, Next, PackageName, TagChange, TagName, TagState, Version,
     check_expected, next_event,
 };
 use crate::retry::Backoff;
 
 /// A pointer object as it was read.
 pub(super) struct Pointer {
-    pub(super) state: TagState,
+    /// Nothing where the name is only reserved: as if there were no pointer, except that it can be exchanged.
+    state: Option<TagState>,
+    pub(super) fence: Option<String>,
     pub(super) revision: Revision,
+    pub(super) bytes: Bytes,
+}
+
+impl Pointer {
+    /// Where the tag points.
+    pub(super) fn version(&self) -> Option<Version> {
+        self.state.as_ref()?.version
+    }
+
+    pub(super) fn state(&self) -> Option<&TagState> {
+        self.state.as_ref()
+    }
+
+    fn event(&self) -> Option<&Event> {
+        self.state.as_ref()?.event.as_ref()
+    }
 }
 
 /// A tag as a writer finds it.
@@ -45,32 +66,24 @@ enum Attempt {
     Beaten,
 }
 
-/// Where an event is whose write was not confirmed.
-enum Whereabouts {
-    /// In the pointer, or in the history because others moved the tag since.
-    Committed,
-    /// Nowhere, and the pointer is as it was: the write may still arrive.
-    Pending,
-    /// Nowhere, and the pointer is another: the write can have no effect any more.
-    Beaten,
-}
-
 impl<O: ConditionalObjects> ObjectLedger<O> {
     pub(super) async fn pointer(&self, package: &PackageName, tag: &TagName) -> Result<Option<Pointer>> {
         let key = keys::tag(package, tag);
         let Some(object) = self.objects.get(&key).await? else { return Ok(None) };
-        let state = records::decode_pointer(tag, &key, &object.bytes)?;
-        Ok(Some(Pointer { state, revision: object.revision }))
+        let stored = records::decode_pointer(tag, &key, &object.bytes)?;
+        let (state, fence) = (stored.state, stored.fence);
+        Ok(Some(Pointer { state, fence, revision: object.revision, bytes: object.bytes }))
     }
 
     pub(super) async fn one_tag(&self, package: &PackageName, tag: &TagName) -> Result<Option<TagState>> {
         if tag.as_str() == keys::LATEST {
             return Ok(None);
         }
-        Ok(self.pointer(package, tag).await?.map(|pointer| pointer.state))
+        Ok(self.pointer(package, tag).await?.and_then(|pointer| pointer.state))
     }
 
-    pub(super) async fn all_tags(&self, package: &PackageName) -> Result<Vec<TagState>> {
+    /// The tags that have a pointer, be it of a removed tag or reserved.
+    pub(super) async fn pointer_names(&self, package: &PackageName) -> Result<Vec<TagName>> {
         let prefix = keys::tags(package);
         let mut names = Vec::new();
         let mut start = prefix.clone();
@@ -82,13 +95,17 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
                 _ => break,
             }
         }
-        let tags = names.into_iter().filter(|name| name != keys::LATEST).map(TagName::existing);
+        Ok(names.into_iter().filter(|name| name != keys::LATEST).map(TagName::existing).collect())
+    }
+
+    pub(super) async fn all_tags(&self, package: &PackageName) -> Result<Vec<TagState>> {
+        let tags = self.pointer_names(package).await?;
         let read = |tag: TagName| async move { self.one_tag(package, &tag).await };
         let states: Vec<_> = stream::iter(tags).map(read).buffered(READS).try_collect().await?;
         let states: Vec<TagState> = states.into_iter().flatten().filter(TagState::is_there).collect();
-        if states.is_empty() {
-            // An empty answer is only right for a package that exists.
-            self.latest_version(package).await?;
+        // An empty answer is only right for a package that exists.
+        if states.is_empty() && !self.has_versions(package).await? {
+            return Err(Error::not_found(Missing::Package(package.clone())));
         }
         Ok(states)
     }
@@ -183,18 +200,14 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
     async fn look(&self, package: &PackageName, tag: &TagName, backoff: &mut Backoff) -> Result<Seen> {
         let mut pointer = self.pointer(package, tag).await?;
         loop {
-            let event = pointer.as_ref().and_then(|pointer| pointer.state.event.clone());
-            let mut last = event.clone();
-            let mut settled = match &event {
+            let event = pointer.as_ref().and_then(Pointer::event).cloned();
+            let archived = match &event {
                 Some(event) => self.ensure_archived(package, tag, event).await?,
                 None => false,
             };
-            if !settled {
-                // No pointer, one without an event, or one whose event lost its number to another: the history says
-                // where to go on.
-                last = self.last_archived(package, tag).await?;
-                settled = pointer.is_none() && last.as_ref().is_none_or(|event| event.to.is_none());
-            }
+            let mut settled = plan::pointer_is_last(event.as_ref(), archived);
+            let last = if settled { event } else { self.last_archived(package, tag).await? };
+            settled = settled || plan::agrees(pointer.as_ref().and_then(Pointer::state), last.as_ref());
             if !settled {
                 // That history may be younger than the pointer: an event is archived after its pointer was written. Only a
                 // pointer that still is as it was is a 2015 client's work, and not one of ours that moved meanwhile.
@@ -211,8 +224,8 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
                 }
             }
             let revision = pointer.as_ref().map(|pointer| pointer.revision.clone());
-            let shown = match pointer {
-                Some(Pointer { state, .. }) => Current { version: state.version, last: state.event },
+            let shown = match pointer.and_then(|pointer| pointer.state) {
+                Some(state) => Current { version: state.version, last: state.event },
                 None => Current::default(),
             };
             return Ok(Seen { revision, shown, last, settled });
@@ -228,19 +241,19 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         seen: &Seen,
         backoff: &mut Backoff,
     ) -> Result<Option<Event>> {
-        let event = match &seen.last {
-            // It is in the history already: by another writer, or because the pointer was set back to what it was.
-            Some(last) if last.to == seen.shown.version => last.clone(),
-            last => {
-                let id = uuid::Uuid::new_v4().to_string();
-                let event = adopt_legacy(last.as_ref(), seen.shown.version, self.connect.clock.now(), id);
+        let id = || uuid::Uuid::new_v4().to_string();
+        let now = self.connect.clock.now();
+        let (event, fence) = match plan::settlement(seen.last.as_ref(), seen.shown.version, now, id()) {
+            Settlement::Restore(event) => (event, Some(id())),
+            Settlement::Adopt(event) => {
                 if !self.archive(package, tag, &event).await? {
                     return Ok(None);
                 }
-                event
+                (event, None)
             }
         };
-        let attempt = self.exchange(package, tag, &event, seen.revision.clone(), backoff).await?;
+        let body = records::encode_pointer(&event, fence);
+        let attempt = self.exchange(package, tag, &event, body, seen.revision.clone(), backoff).await?;
         Ok((attempt == Attempt::Committed).then_some(event))
     }
 
@@ -252,10 +265,13 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
     ) -> Result<TagOutcome> {
         // What is stored under `latest` is a hint for readers of 2015, not a tag.
         tag.check_stored()?;
-        if let Change::Move { to, .. } = &change.change {
+        let target = match change.change {
+            Change::Move { to, .. } => Some(to),
+            Change::Untag | Change::Hold { .. } | Change::Release | Change::Adopt | Change::Disown => None,
+        };
+        if target.is_some() {
             package.check_new()?;
             tag.check_new()?;
-            self.check_target(package, *to).await?;
         }
         let key = keys::tag(package, tag);
         let mut backoff = self.backoff();
@@ -268,6 +284,11 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
                 // A repeated request: the first one was carried out.
                 return Ok(outcome(tag, event.clone(), false));
             }
+            // After the pointer, never before it: see `plan`.
+            let target = match target {
+                Some(to) => Some(self.target(package, to).await?),
+                None => None,
+            };
             if !seen.settled {
                 // What cannot hold must not leave a trace.
                 check_expected(&seen.shown, wanted.expected)
@@ -292,8 +313,23 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
                 }
                 Next::Commit(event) => *event,
             };
-            records::check_size(&records::encode_pointer(&event))?;
-            if self.exchange(package, tag, &event, seen.revision, &mut backoff).await? == Attempt::Committed {
+            let body = records::encode_pointer(&event, None);
+            records::check_size(&body)?;
+            let revision = match &target {
+                Some(target) => {
+                    match self.make_way(package, tag, target, seen.revision, &mut backoff).await? {
+                        Some(revision) => Some(revision),
+                        None if backoff.pause().await => continue,
+                        None => {
+                            let lost = Error::new(Meaning::Throttled, "win the race for the tag");
+                            return Err(lost.with_key(key));
+                        }
+                    }
+                }
+                None => seen.revision,
+            };
+            if self.exchange(package, tag, &event, body, revision, &mut backoff).await? == Attempt::Committed
+            {
                 match self.archive(package, tag, &event).await {
                     Ok(true) => return Ok(outcome(tag, event, false)),
                     // A 2015 client overwrote the pointer, and that has our number now: nothing of ours is visible.
@@ -310,21 +346,72 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         }
     }
 
-    /// A tag moves to versions that exist only: checked before the pointer is read, since versions are never deleted.
-    async fn check_target(&self, package: &PackageName, to: Version) -> Result<()> {
-        match self.live_version(package, to).await {
-            Err(error) if error.is_not_found() => {
-                // Say which of the two is missing.
-                match self.latest_version(package).await {
-                    Err(missing) if missing.is_not_found() => Err(missing),
-                    _ => Err(error),
-                }
-            }
-            other => other.map(|_| ()),
+    /// The version that a tag is to move to.
+    async fn target(&self, package: &PackageName, to: Version) -> Result<StoredVersion> {
+        match self.stored_version(package, to).await? {
+            Some(stored) if !stored.record.is_removed() => Ok(stored),
+            Some(_) => Err(Error::not_found(Missing::Removed(package.clone(), to))),
+            None => Err(self.missing_version(package, to).await),
         }
     }
 
-    /// Writes the pointer with `event`, on condition that it is still at `revision`.
+    /// Does what must be done before a pointer can be exchanged for one to `target`. Returns the revision to exchange;
+    /// nothing when somebody else was faster.
+    pub(super) async fn make_way(
+        &self,
+        package: &PackageName,
+        tag: &TagName,
+        target: &StoredVersion,
+        mut revision: Option<Revision>,
+        backoff: &mut Backoff,
+    ) -> Result<Option<Revision>> {
+        let version = target.record.version;
+        let mut again = None;
+        loop {
+            let target = again.as_ref().unwrap_or(target);
+            match plan::approach(target.found(), revision.is_some()) {
+                Approach::Exchange => return Ok(revision),
+                Approach::Reserve => {
+                    let Some(reserved) = self.reserve(package, tag, backoff).await? else { return Ok(None) };
+                    revision = Some(reserved);
+                    again = Some(self.target(package, version).await?);
+                }
+                Approach::Clear => {
+                    let cleared = self.set_mark(package, version, target, false).await;
+                    return match cleared {
+                        Ok(true) => Ok(revision),
+                        Ok(false) => Ok(None),
+                        Err(error) if error.is_transient() => Ok(None),
+                        Err(error) => Err(error),
+                    };
+                }
+                Approach::Refuse => {
+                    return Err(Error::not_found(Missing::Removed(package.clone(), version)));
+                }
+            }
+        }
+    }
+
+    /// Creates the pointer of a tag that has none, without a version; nothing when there is one now.
+    async fn reserve(
+        &self,
+        package: &PackageName,
+        tag: &TagName,
+        backoff: &mut Backoff,
+    ) -> Result<Option<Revision>> {
+        let key = keys::tag(package, tag);
+        let body = records::encode_reservation(uuid::Uuid::new_v4().to_string());
+        loop {
+            match self.objects.put(&key, body.clone(), Precondition::Absent, &BTreeMap::new()).await {
+                Ok(Put::Written(revision)) => return Ok(Some(revision)),
+                Ok(Put::Refused) => return Ok(None),
+                Err(error) if error.is_transient() && backoff.pause().await => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Writes the pointer with `event` (`body`), on condition that it is still at `revision`.
     ///
     /// When a reply is lost, the event's id tells whether the write arrived; while that is open, the very same bytes are
     /// sent again on the same condition, so that the late write and the repeated one cannot both count.
@@ -333,37 +420,35 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         package: &PackageName,
         tag: &TagName,
         event: &Event,
+        body: Bytes,
         revision: Option<Revision>,
         backoff: &mut Backoff,
     ) -> Result<Attempt> {
         let key = keys::tag(package, tag);
-        let body = records::encode_pointer(event);
         let precondition = revision.clone().map_or(Precondition::Absent, Precondition::Revision);
         let mut in_doubt = false;
         loop {
             let put = self.objects.put(&key, body.clone(), precondition.clone(), &BTreeMap::new()).await;
-            let failure = match put {
-                Ok(Put::Written(_)) => return Ok(Attempt::Committed),
-                Ok(Put::Refused) => None,
-                Err(error) if !error.is_transient() && !in_doubt => return Err(error),
-                Err(error) => Some(error),
-            };
-            in_doubt |= failure.is_some();
+            let (sent, failure) = sent(put);
+            let open = || Error::new(Meaning::Unavailable, "change the tag").with_key(&key);
+            match plan::after_send(sent, in_doubt) {
+                AfterSend::Committed => return Ok(Attempt::Committed),
+                AfterSend::Fail => return Err(failure.unwrap_or_else(open)),
+                AfterSend::LookBack(doubt) => in_doubt = doubt,
+            }
             let whereabouts = loop {
                 match self.whereabouts(package, tag, event, revision.as_ref()).await {
                     Err(error) if error.is_transient() && backoff.pause().await => {}
                     known => break known,
                 }
             };
-            let open = || Error::new(Meaning::Unavailable, "change the tag").with_key(&key);
-            match whereabouts {
-                Ok(Whereabouts::Committed) => return Ok(Attempt::Committed),
-                Ok(Whereabouts::Beaten) => return Ok(Attempt::Beaten),
-                // Refused although nothing changed: another write of this key is being decided.
-                Ok(Whereabouts::Pending) if !in_doubt => return Ok(Attempt::Beaten),
-                Ok(Whereabouts::Pending)
-                    if failure.as_ref().is_none_or(Error::is_transient) && backoff.pause().await => {}
-                Ok(Whereabouts::Pending) => return Err(failure.unwrap_or_else(open).in_doubt(&event.id)),
+            match whereabouts.map(|found| plan::after_look(found, sent, in_doubt)) {
+                Ok(AfterLook::Committed) => return Ok(Attempt::Committed),
+                Ok(AfterLook::Beaten) => return Ok(Attempt::Beaten),
+                Ok(AfterLook::Again) if backoff.pause().await => {}
+                Ok(AfterLook::Again | AfterLook::Open) => {
+                    return Err(failure.unwrap_or_else(open).in_doubt(&event.id));
+                }
                 Err(error) => return Err(failure.unwrap_or(error).in_doubt(&event.id)),
             }
         }
@@ -377,17 +462,15 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         before: Option<&Revision>,
     ) -> Result<Whereabouts> {
         let pointer = self.pointer(package, tag).await?;
-        let now = pointer.as_ref().and_then(|pointer| pointer.state.event.as_ref());
-        if now.is_some_and(|now| now.id == event.id) {
-            return Ok(Whereabouts::Committed);
+        let now = pointer
+            .as_ref()
+            .map(|pointer| (&pointer.revision, pointer.event().map(|event| event.id.as_str())));
+        if let Some(known) = plan::whereabouts_in_pointer(&event.id, before, now) {
+            return Ok(known);
         }
-        if pointer.as_ref().map(|pointer| &pointer.revision) == before {
-            return Ok(Whereabouts::Pending);
-        }
-        // Whoever of ours overwrites the pointer has archived its event before.
         let archived = self.archived_event(package, tag, event.seq).await?;
-        let ours = archived.is_some_and(|archived| archived.id == event.id);
-        Ok(if ours { Whereabouts::Committed } else { Whereabouts::Beaten })
+        let archived = archived.as_ref().map(|archived| archived.id.as_str());
+        Ok(plan::whereabouts_in_history(&event.id, archived))
     }
 }
 

@@ -4,32 +4,15 @@ use std::collections::BTreeMap;
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
-use super::{ObjectLedger, PAGE, READS, keys, records};
+use super::plan::{self, AfterLook, AfterSend, Whereabouts};
+use super::records::StoredVersion;
+use super::{ObjectLedger, PAGE, READS, keys, records, sent};
 use crate::error::{Error, Meaning, Missing, Result};
 use crate::ledger::{ConditionalObjects, Newest, Precondition, Put, Revision};
-use crate::model::{NewVersion, Numbering, PackageName, Version, VersionRecord, check_basename};
-
-/// The number to try after `version` was found taken, for the `taken`th time. In a sequence it is the next one: a taken
-/// number proves that it exists, so no gap arises. Timestamps step ahead by a random number from a doubling window, since
-/// many writers that share one clock and walk by 1 would meet again and again (quadratic).
-fn following(version: Version, numbering: Numbering, taken: u32) -> Option<Version> {
-    let step = match numbering {
-        Numbering::Sequence => 1,
-        Numbering::Timestamp if taken <= 3 => 1,
-        Numbering::Timestamp => fastrand::i64(1..=1 << (taken - 3).min(16)),
-    };
-    version.get().checked_add(step).and_then(Version::new)
-}
-
-/// Whose a version number is, after a write that was not confirmed.
-enum Taken {
-    Ours,
-    Other,
-    Not,
-}
+use crate::model::{NewVersion, Numbering, PackageName, TagName, Version, VersionRecord, check_basename};
 
 /// The hint object as it was read.
-pub(super) struct Hint {
+struct Hint {
     version: Option<Version>,
     revision: Option<Revision>,
 }
@@ -41,9 +24,24 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         package: &PackageName,
         version: Version,
     ) -> Result<Option<VersionRecord>> {
+        Ok(self.stored_version(package, version).await?.map(|stored| stored.record))
+    }
+
+    /// The same with what only writers look at.
+    pub(super) async fn stored_version(
+        &self,
+        package: &PackageName,
+        version: Version,
+    ) -> Result<Option<StoredVersion>> {
         let key = keys::version(package, version);
         let object = self.objects.get(&key).await?;
-        object.map(|object| records::decode_version(package, version, &key, &object)).transpose()
+        object.map(|object| records::decode_stored_version(package, version, &key, object)).transpose()
+    }
+
+    /// Whether the package has any version, removed ones included.
+    pub(super) async fn has_versions(&self, package: &PackageName) -> Result<bool> {
+        let prefix = keys::versions(package);
+        Ok(!self.objects.list(&prefix, &prefix, 1).await?.is_empty())
     }
 
     pub(super) async fn live_version(
@@ -60,27 +58,27 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         }
     }
 
-    pub(super) async fn hint(&self, package: &PackageName) -> Result<Hint> {
+    async fn hint(&self, package: &PackageName) -> Result<Hint> {
         let key = keys::latest_hint(package);
         let Some(object) = self.objects.get(&key).await? else {
             return Ok(Hint { version: None, revision: None });
         };
         // Whatever stands there is only a hint, also when it makes no sense.
-        let state =
-            records::decode_pointer(&crate::model::TagName::existing(keys::LATEST), &key, &object.bytes);
-        Ok(Hint { version: state.ok().and_then(|state| state.version), revision: Some(object.revision) })
+        let stored = records::decode_pointer(&TagName::existing(keys::LATEST), &key, &object.bytes);
+        let version = stored.ok().and_then(|stored| stored.state?.version);
+        Ok(Hint { version, revision: Some(object.revision) })
     }
 
     /// Raises the hint to `version`, unless it is there or beyond already. Best effort: every reader of ours finds the
     /// newest version without it.
-    pub(super) async fn raise_hint(&self, package: &PackageName, version: Version, mut hint: Hint) {
+    async fn raise_hint(&self, package: &PackageName, version: Version, mut hint: Hint) {
         let key = keys::latest_hint(package);
         for _ in 0..3 {
-            if hint.version.is_some_and(|there| there >= version) {
+            if !plan::raises(hint.version, version) {
                 return;
             }
             let precondition = hint.revision.map_or(Precondition::Absent, Precondition::Revision);
-            let body = records::encode_hint(version);
+            let body = records::encode_hint(Some(version));
             match self.objects.put(&key, body, precondition, &BTreeMap::new()).await {
                 Ok(Put::Written(_)) => return,
                 Ok(Put::Refused) => match self.hint(package).await {
@@ -92,6 +90,39 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
                     return;
                 }
             }
+        }
+    }
+
+    /// Makes the hint name the newest version that was not removed. Returns what it named before and names now, if it
+    /// had to be changed.
+    pub(super) async fn repair_hint(
+        &self,
+        package: &PackageName,
+    ) -> Result<Option<(Option<Version>, Option<Version>)>> {
+        let key = keys::latest_hint(package);
+        let mut backoff = self.backoff();
+        loop {
+            let hint = self.hint(package).await?;
+            let newest = self.newest_after(package, &hint).await?.map(|record| record.version);
+            if hint.version == newest {
+                return Ok(None);
+            }
+            let precondition = hint.revision.map_or(Precondition::Absent, Precondition::Revision);
+            let body = records::encode_hint(newest);
+            match self.objects.put(&key, body, precondition, &BTreeMap::new()).await? {
+                Put::Written(_) => return Ok(Some((hint.version, newest))),
+                Put::Refused if backoff.pause().await => {}
+                Put::Refused => {
+                    return Err(Error::new(Meaning::Throttled, "repair the hint").with_key(key));
+                }
+            }
+        }
+    }
+
+    /// The same, best effort: every reader of ours finds the newest version without it.
+    pub(super) async fn settle_hint(&self, package: &PackageName) {
+        if let Err(error) = self.repair_hint(package).await {
+            tracing::debug!(%package, %error, "the hint for 2015 readers was not updated");
         }
     }
 
@@ -167,11 +198,16 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
     pub(super) async fn latest_version(&self, package: &PackageName) -> Result<VersionRecord> {
         let hint = self.hint(package).await?;
         let none = || Error::not_found(Missing::Package(package.clone()));
-        let highest = self.highest(package, &hint).await?.ok_or_else(none)?;
+        self.newest_after(package, &hint).await?.ok_or_else(none)
+    }
+
+    /// The newest version that was not removed; nothing if there is none.
+    async fn newest_after(&self, package: &PackageName, hint: &Hint) -> Result<Option<VersionRecord>> {
+        let Some(highest) = self.highest(package, hint).await? else { return Ok(None) };
         match self.any_version(package, highest).await? {
-            Some(record) if !record.is_removed() => Ok(record),
+            Some(record) if !record.is_removed() => Ok(Some(record)),
             // The newest was removed: rare, so the general way is good enough.
-            _ => self.newest_versions(package, 1).await?.records.into_iter().next().ok_or_else(none),
+            _ => Ok(self.newest_versions(package, 1).await?.records.into_iter().next()),
         }
     }
 
@@ -247,15 +283,10 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         if let Some(expected) = new.if_latest {
             self.check_latest(package, expected, highest, numbering).await?;
         }
+        let open = |key: &str| Error::new(Meaning::Unavailable, "add a version").with_key(key);
         let full = || Error::invalid(format!("package '{package}' has no version number left"));
-        let after = highest.map_or(Some(Version::FIRST), Version::next).ok_or_else(full)?;
         let now = self.connect.clock.now();
-        let mut version = match numbering {
-            Numbering::Sequence => after,
-            Numbering::Timestamp => {
-                Version::new(now.as_millisecond()).map_or(after, |stamp| stamp.max(after))
-            }
-        };
+        let mut version = plan::first_number(numbering, highest, now).ok_or_else(full)?;
         let body = records::encode_version(new, now);
         records::check_size(&body)?;
         let mut backoff = self.backoff();
@@ -264,45 +295,41 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         loop {
             let key = keys::version(package, version);
             let put = self.objects.put(&key, body.clone(), Precondition::Absent, &new.metadata).await;
-            let failure = match put {
-                Ok(Put::Written(_)) => break,
-                Ok(Put::Refused) => None,
-                Err(error) if !error.is_transient() && !in_doubt => return Err(error),
-                Err(error) => Some(error),
-            };
-            in_doubt |= failure.is_some();
-            let found = match self.any_version(package, version).await {
+            let (sent, failure) = sent(put);
+            match plan::after_send(sent, in_doubt) {
+                AfterSend::Committed => break,
+                AfterSend::Fail => return Err(failure.unwrap_or_else(|| open(&key))),
+                AfterSend::LookBack(doubt) => in_doubt = doubt,
+            }
+            let whereabouts = match self.any_version(package, version).await {
                 // A refusal without any doubt is somebody else's version, whether or not this client may look at it.
                 Err(error) if !in_doubt && matches!(error.meaning(), Meaning::Denied { .. }) => {
-                    Ok(Taken::Other)
+                    Ok(Whereabouts::Beaten)
                 }
                 Err(error) => Err(error),
-                Ok(Some(record)) if record.add_id.as_ref() == Some(&new.add_id) => Ok(Taken::Ours),
-                Ok(Some(_)) => Ok(Taken::Other),
-                Ok(None) => Ok(Taken::Not),
+                Ok(found) => {
+                    let there = found.as_ref().map(|record| record.add_id.as_deref());
+                    Ok(plan::taken(there, &new.add_id))
+                }
             };
-            match found {
-                Ok(Taken::Ours) => break,
-                Ok(Taken::Other) if new.if_latest.is_some() => {
+            match whereabouts.map(|found| plan::after_add(found, sent)) {
+                Ok(AfterLook::Committed) => break,
+                Ok(AfterLook::Beaten) if new.if_latest.is_some() => {
                     let expected = new
                         .if_latest
                         .map_or_else(String::new, |version| format!("version {version} as the newest"));
                     let meaning = Meaning::Conflict { expected, found: format!("version {version}") };
                     return Err(Error::new(meaning, "add a version").with_key(key));
                 }
-                // Create-only: whatever of ours is still under way to this key can have no effect any more.
-                Ok(Taken::Other) => {
+                Ok(AfterLook::Beaten) => {
                     in_doubt = false;
                     taken += 1;
-                    version = following(version, numbering, taken).ok_or_else(full)?;
+                    version = plan::following(version, numbering, taken).ok_or_else(full)?;
                 }
-                Ok(Taken::Not)
-                    if failure.as_ref().is_none_or(Error::is_transient) && backoff.pause().await => {}
+                Ok(AfterLook::Again) if backoff.pause().await => {}
                 Err(error) if error.is_transient() && backoff.pause().await => {}
-                Ok(Taken::Not) => {
-                    let failure = failure
-                        .unwrap_or_else(|| Error::new(Meaning::Unavailable, "add a version").with_key(key));
-                    return Err(failure.in_doubt(&new.add_id));
+                Ok(AfterLook::Again | AfterLook::Open) => {
+                    return Err(failure.unwrap_or_else(|| open(&key)).in_doubt(&new.add_id));
                 }
                 Err(error) => return Err(failure.unwrap_or(error).in_doubt(&new.add_id)),
             }
