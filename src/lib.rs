@@ -5,7 +5,7 @@
 //! `sacker-init` (the init container). Dependence runs one way; `docs/architecture.md` draws it:
 //!
 //! ```text
-//! model <- ledger, store <- fetch, cli
+//! model <- ledger, store <- fetch, dump <- cli
 //! model <- api <- controller
 //! ```
 
@@ -21,6 +21,8 @@ pub mod config;
 pub mod connect;
 #[cfg(feature = "operator")]
 pub mod controller;
+#[cfg(feature = "cli")]
+pub mod dump;
 pub mod environment;
 pub mod error;
 pub mod exit;

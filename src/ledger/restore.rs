@@ -4,8 +4,6 @@
 //! format of an export ([`crate::dump`]).
 
 use crate::model::{Event, EventKind, EventSource, TagName, TagState, Version};
-#[cfg(feature = "cli")]
-use crate::model::{VersionRecord, time};
 
 /// What putting a record back came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,20 +151,6 @@ impl TagDump {
             (Pointer::Deleted | Pointer::Event, _) => "no tag".to_owned(),
         }
     }
-}
-
-/// Whether two records say the same; times count in milliseconds, the resolution of an export.
-#[cfg(feature = "cli")]
-pub(super) fn is_same(left: &VersionRecord, right: &VersionRecord) -> bool {
-    let cut = |record: &VersionRecord| {
-        let mut record = record.clone();
-        record.added_at = record.added_at.map(time::to_milliseconds);
-        if let Some(removal) = &mut record.removal {
-            removal.at = time::to_milliseconds(removal.at);
-        }
-        record
-    };
-    cut(left) == cut(right)
 }
 
 #[cfg(test)]

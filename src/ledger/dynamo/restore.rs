@@ -14,7 +14,6 @@ use super::request::{Patience, send, single_attempt};
 use super::transaction::{COMPLETE, Seen, condition};
 use crate::aws::Call;
 use crate::error::{Error, Meaning, Result};
-use crate::ledger::restore::is_same;
 use crate::ledger::{Pointer, Restored, TagDump};
 use crate::model::{PackageName, Sha256, Version, VersionRecord};
 
@@ -33,7 +32,7 @@ impl DynamoLedger {
         }
         let there = self.version_item(&self.patience(), package, version).await?;
         let there = there.map(|there| item::decode_version(&self.versions, &there)).transpose()?;
-        if there.is_some_and(|there| is_same(&there, record)) {
+        if there.is_some_and(|there| there.says_the_same(record)) {
             return Ok(Restored::AlreadyThere);
         }
         let meaning = Meaning::Conflict {

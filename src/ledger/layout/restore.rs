@@ -11,7 +11,6 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use super::removal::told;
 use super::{ObjectLedger, READS, keys, records};
 use crate::error::{Error, Meaning, Result};
-use crate::ledger::restore::is_same;
 use crate::ledger::{ConditionalObjects, Pointer, Precondition, Put, Restored, TagDump};
 use crate::model::{Event, PackageName, VersionRecord};
 use crate::retry::Backoff;
@@ -30,7 +29,7 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
             return Ok(Restored::Written);
         }
         match self.any_version(package, version).await? {
-            Some(there) if is_same(&there, record) => Ok(Restored::AlreadyThere),
+            Some(there) if there.says_the_same(record) => Ok(Restored::AlreadyThere),
             _ => Err(Error::new(
                 Meaning::Conflict {
                     expected: format!("version {version} of package '{package}' as it is put back"),
