@@ -5,7 +5,7 @@
 //! `sacker-init` (the init container). Dependence runs one way; `docs/architecture.md` draws it:
 //!
 //! ```text
-//! model <- ledger, store <- fetch, dump <- cli
+//! model <- ledger, store <- fetch, dump, verify <- cli
 //! model <- api <- controller
 //! ```
 
@@ -35,3 +35,5 @@ pub mod model;
 pub mod retry;
 pub mod store;
 pub mod telemetry;
+#[cfg(feature = "cli")]
+pub mod verify;
