@@ -6,6 +6,9 @@ SHELL := /bin/bash
 # One target directory for everything, so that nothing is compiled twice.
 export CARGO_TERM_PROGRESS_WHEN ?= never
 
+# How long each decoder is fuzzed by `make test` and `make fuzz`.
+FUZZ_SECONDS ?= 60
+
 say = @printf '\n== %s\n'
 
 .PHONY: help
@@ -26,6 +29,12 @@ test: testbed ## Run all tests against the real servers of the test bed
 	@rm -rf target/servers
 	SACKER_SERVERS=$(CURDIR)/target/servers cargo test --no-fail-fast
 	@testbed/took-part target/servers
+	$(say) "fuzzing every decoder for $(FUZZ_SECONDS) s"
+	fuzz/run $(FUZZ_SECONDS)
+
+.PHONY: fuzz
+fuzz: ## Fuzz every decoder (FUZZ_SECONDS each, 60 by default) and keep what brings new coverage in fuzz/corpus/
+	fuzz/run --keep $(FUZZ_SECONDS)
 
 .PHONY: lint
 lint: ## Check format, clippy and docs per feature set, and the dependency graph
@@ -33,6 +42,8 @@ lint: ## Check format, clippy and docs per feature set, and the dependency graph
 	cargo fmt --check
 	$(say) "clippy: all features, all targets"
 	cargo clippy --quiet --all-targets -- -D warnings
+	$(say) "clippy: the fuzzer"
+	cargo clippy --quiet --features fuzz --example fuzz -- -D warnings
 	@for set in init cli operator; do \
 		printf '\n== clippy: %s alone\n' "$$set"; \
 		cargo clippy --quiet --lib --bins --no-default-features --features "$$set" -- -D warnings; \

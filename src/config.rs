@@ -278,6 +278,12 @@ fn parse_yaml(bytes: &[u8]) -> Result<FileKeys, String> {
     })
 }
 
+/// Both readers on any bytes.
+#[cfg(feature = "fuzz")]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let _any = (parse_json(bytes).is_ok(), parse_yaml(bytes).is_ok());
+}
+
 /// The line, from 1, in which the byte at `position` stands.
 fn line_of(bytes: &[u8], position: usize) -> u64 {
     bytes[..position].split(|byte| *byte == b'\n').count() as u64

@@ -28,6 +28,8 @@ pub mod error;
 pub mod exit;
 pub mod fetch;
 mod files;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 #[cfg(feature = "init")]
 pub mod init;
 pub mod ledger;

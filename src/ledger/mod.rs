@@ -17,9 +17,9 @@ use crate::model::{
 };
 
 #[cfg(feature = "ledger-dynamo")]
-mod dynamo;
+pub(crate) mod dynamo;
 mod file;
-mod layout;
+pub(crate) mod layout;
 mod memory;
 mod objects;
 mod restore;

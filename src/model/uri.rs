@@ -251,10 +251,16 @@ fn file(parts: Parts<'_>) -> Result<FileLocation> {
     if !parts.authority.is_empty() || parts.path.is_empty() {
         return Err(parts.broken("it must be file:///<absolute path>"));
     }
-    let path = PathBuf::from(format!("/{}", parts.path.trim_end_matches('/')));
-    if path.components().any(|part| part == std::path::Component::ParentDir) {
+    // One spelling per place, since open ledgers are kept by their URI.
+    let components: Vec<&str> =
+        parts.path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    if components.contains(&"..") {
         return Err(parts.broken("the path must not contain '..'"));
     }
+    if components.is_empty() {
+        return Err(parts.broken("it must name a directory of its own, not '/'"));
+    }
+    let path = PathBuf::from(format!("/{}", components.join("/")));
     parts.finish(FileLocation { path }, "none")
 }
 
@@ -390,6 +396,12 @@ mod tests {
     }
 
     #[test]
+    fn a_path_has_one_spelling() {
+        let uri: LedgerUri = "file:////var/./lib//sacker/".parse().expect("a URI");
+        assert_eq!(uri.to_string(), "file:///var/lib/sacker");
+    }
+
+    #[test]
     fn refusals_name_the_rule_and_hide_credentials() {
         for (text, rule) in [
             ("bucket", "must look like"),
@@ -424,6 +436,8 @@ mod tests {
             ("file://relative/path", "absolute path"),
             ("file:///a/../b", "'..'"),
             ("file:///a#b", "'#'"),
+            ("file:////", "not '/'"),
+            ("file:///./", "not '/'"),
         ] {
             let error = text.parse::<LedgerUri>().expect_err(text).to_string();
             assert!(error.contains(rule), "{text}: {error}");

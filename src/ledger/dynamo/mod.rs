@@ -7,6 +7,8 @@
 //! meaning of their errors ([`crate::aws`]).
 
 mod add;
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 mod item;
 mod packages;
 mod read;

@@ -7,6 +7,8 @@
 //! Not responsible for how an object is written conditionally (the adapters), nor for whether a change of a tag is
 //! allowed ([`crate::model::next_event`]).
 
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 mod keys;
 mod packages;
 #[doc(hidden)]
