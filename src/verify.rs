@@ -199,17 +199,22 @@ fn disagreement(state: Option<&TagState>, events: &[Event]) -> Option<Disagreeme
             }
             Some(_) => match last.filter(|last| last.seq > event.seq) {
                 None => return None,
-                Some(last) => {
-                    (format!("it points where event {} moved it, but {} is the last", event.seq, last.seq), true)
-                }
+                Some(last) => (
+                    format!("it points where event {} moved it, but {} is the last", event.seq, last.seq),
+                    true,
+                ),
             },
         };
         return Some(Disagreement { why, is_wrong: true, may_be_a_move });
     }
     let written = state.and_then(|state| state.version);
     let why = match (written, last) {
-        (Some(version), _) => format!("a 2015 client pointed it to version {version}; its history does not say so"),
-        (None, Some(last)) if last.to.is_some() => "a 2015 client removed it; its history does not say so".to_owned(),
+        (Some(version), _) => {
+            format!("a 2015 client pointed it to version {version}; its history does not say so")
+        }
+        (None, Some(last)) if last.to.is_some() => {
+            "a 2015 client removed it; its history does not say so".to_owned()
+        }
         (None, None) if state.is_some_and(TagState::is_there) => {
             "a 2015 client wrote a word where a version belongs".to_owned()
         }

@@ -131,6 +131,16 @@ pub(super) enum Command {
     Release(commands::release::Args),
     /// Take a tag from its owner, such as back from --take-over
     Disown(commands::disown::Args),
+    /// Print the pinned spec of a package's version, tag or newest version, now or at a time in the past
+    Resolve(commands::resolve::Args),
+    /// Check histories, tags and records, and with --blobs every byte
+    Verify(commands::verify::Args),
+    /// Remove a version for good; its number is never used again
+    Remove(commands::remove::Args),
+    /// Write the ledger, or packages of it, as lines that 'import' takes back
+    Export(commands::export::Args),
+    /// Put back what 'export' wrote, with the same numbers and histories
+    Import(commands::import::Args),
     /// Create the tables, buckets or directories of the ledger and the store
     Init(commands::init::Args),
     /// Print the completion script of a shell
@@ -143,7 +153,19 @@ impl Command {
     /// What the command is about, for messages.
     pub(super) fn subject(&self) -> Subject {
         let (package, tag) = match self {
-            Self::List(_) | Self::Init(_) | Self::Completions(_) | Self::Help(_) => (None, None),
+            Self::List(_)
+            | Self::Export(_)
+            | Self::Import(_)
+            | Self::Init(_)
+            | Self::Completions(_)
+            | Self::Help(_) => (None, None),
+            Self::Resolve(args) => {
+                let (package, spec) = commands::resolve::split(&args.what);
+                let subject = Subject { package: Some(package.to_owned()), tag: spec.map(str::to_owned) };
+                return subject;
+            }
+            Self::Verify(args) => (args.package.as_ref(), args.tag.as_ref()),
+            Self::Remove(args) => (Some(&args.package), None),
             Self::Versions(args) => (Some(&args.package), None),
             Self::Tags(args) => (Some(&args.package), None),
             Self::Info(args) => (Some(&args.package), None),

@@ -133,14 +133,11 @@ impl Import {
                 if let Some(plan) = current.take().filter(|plan| !plan.is_empty()) {
                     ledger.finish_restore(&plan.package).await?;
                     written(&plan)?;
-                    sum = add(sum, plan.missing);
+                    sum = sum + plan.missing;
                 }
                 let missing = Totals { packages: 1, ..Totals::default() };
-                current = package.map(|package| PackagePlan {
-                    package: package.clone(),
-                    is_there: false,
-                    missing,
-                });
+                current =
+                    package.map(|package| PackagePlan { package: package.clone(), is_there: false, missing });
             }
             let (Some(entry), Some(plan)) = (entry, &mut current) else { return Ok(sum) };
             match entry {
@@ -156,15 +153,6 @@ impl Import {
                 }
             }
         }
-    }
-}
-
-fn add(left: Totals, right: Totals) -> Totals {
-    Totals {
-        packages: left.packages + right.packages,
-        versions: left.versions + right.versions,
-        tags: left.tags + right.tags,
-        events: left.events + right.events,
     }
 }
 

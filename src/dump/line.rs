@@ -10,9 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::ledger::{Pointer, TagDump};
-use crate::model::{
-    Event, Numbering, PackageName, Removal, Sha256, TagName, Version, VersionRecord, time,
-};
+use crate::model::{Event, Numbering, PackageName, Removal, Sha256, TagName, Version, VersionRecord, time};
 
 /// The longest line, in bytes, without its end: a record of a ledger has 1 MiB at most, a line adds the names around it.
 pub const LINE_MAX: usize = (1 << 20) + (64 << 10);

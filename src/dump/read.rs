@@ -20,6 +20,19 @@ pub struct Totals {
     pub events: u64,
 }
 
+impl std::ops::Add for Totals {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            packages: self.packages + other.packages,
+            versions: self.versions + other.versions,
+            tags: self.tags + other.tags,
+            events: self.events + other.events,
+        }
+    }
+}
+
 /// One thing of an export.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entry {

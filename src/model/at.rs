@@ -70,7 +70,10 @@ pub fn newest_at(records: &[VersionRecord], time: Timestamp) -> NewestAt<'_> {
             Some(at) if at <= time => return NewestAt::Version(record),
             Some(_) => {}
             // Numbers are given in order, so it was there when a later one was.
-            None if newest_first[..position].iter().any(|later| added_at(later).is_some_and(|at| at <= time)) => {
+            None if newest_first[..position]
+                .iter()
+                .any(|later| added_at(later).is_some_and(|at| at <= time)) =>
+            {
                 return NewestAt::Version(record);
             }
             None => return NewestAt::Unknown(record),

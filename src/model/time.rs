@@ -106,7 +106,8 @@ mod tests {
             let expected: Timestamp = expected.parse().expect("a time");
             assert_eq!(parse_past(text, now).expect(text), expected, "{text}");
         }
-        for text in ["", "2026-11-22", "h", "2", "2x", "1m2h", "-2h", "now", "10:00", "99999999999999999999d"] {
+        for text in ["", "2026-11-22", "h", "2", "2x", "1m2h", "-2h", "now", "10:00", "99999999999999999999d"]
+        {
             parse_past(text, now).expect_err(text);
         }
     }
