@@ -2,8 +2,11 @@
 
 mod answers;
 mod backends;
+mod dump;
 mod failures;
 mod help;
 mod home;
+mod past;
 mod promotion;
 mod transfers;
+mod verify;

@@ -5,6 +5,7 @@
 mod cli;
 mod crds;
 mod credentials;
+mod dump;
 mod dynamo;
 mod fetch;
 mod init;

@@ -6,7 +6,7 @@ use rstest::rstest;
 
 use super::home::Home;
 
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 20] = [
     "list",
     "versions",
     "tags",
@@ -19,6 +19,11 @@ const COMMANDS: [&str; 15] = [
     "hold",
     "release",
     "disown",
+    "resolve",
+    "verify",
+    "remove",
+    "export",
+    "import",
     "init",
     "completions",
     "help",
