@@ -3,6 +3,8 @@
 //! Pure: the backends read what is there, ask [`TagDump::missing_from`], and create what it names. Not responsible for the
 //! format of an export ([`crate::dump`]).
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::model::{Event, EventKind, EventSource, TagName, TagState, Version};
 
 /// What putting a record back came to.
@@ -105,8 +107,9 @@ impl TagDump {
     pub fn missing_from(&self, there: Option<&Self>) -> Result<MissingParts, Contradiction> {
         let nothing = Self { tag: self.tag.clone(), pointer: Pointer::Deleted, events: Vec::new() };
         let there = there.unwrap_or(&nothing);
+        let own: BTreeMap<u64, &Event> = self.events.iter().map(|event| (event.seq, event)).collect();
         for found in &there.events {
-            let own = self.events.iter().find(|event| event.seq == found.seq);
+            let own = own.get(&found.seq);
             if own.is_none_or(|own| own.canonical() != found.canonical()) {
                 return Err(Contradiction {
                     expected: own.map_or_else(
@@ -117,8 +120,8 @@ impl TagDump {
                 });
             }
         }
-        let is_there = |event: &Event| there.events.iter().any(|found| found.seq == event.seq);
-        let missing = self.events.iter().enumerate().filter(|(_, event)| !is_there(event));
+        let known: BTreeSet<u64> = there.events.iter().map(|event| event.seq).collect();
+        let missing = self.events.iter().enumerate().filter(|(_, event)| !known.contains(&event.seq));
         let events: Vec<usize> = missing.map(|(position, _)| position).collect();
         let same = events.is_empty() && there.pointer == self.pointer;
         let earlier = match (there.pointer, self.pointer) {

@@ -48,8 +48,8 @@ fn what_is_whole_passes() {
     ] {
         let ran = home.run(arguments);
         assert_eq!(
-            (ran.answer(), ran.stderr),
-            ("", format!("note: verified: {verified}\n")),
+            (ran.answer(), ran.stderr.as_str()),
+            ("", format!("note: verified: {verified}\n").as_str()),
             "{arguments:?}"
         );
     }
