@@ -131,7 +131,7 @@ pub(super) enum Command {
     Release(commands::release::Args),
     /// Take a tag from its owner, such as back from --take-over
     Disown(commands::disown::Args),
-    /// Print the pinned spec of a package's version, tag or newest version, now or at a time in the past
+    /// Print the pinned spec of what a spec names, now or in the past
     Resolve(commands::resolve::Args),
     /// Check histories, tags and records, and with --blobs every byte
     Verify(commands::verify::Args),

@@ -12,7 +12,7 @@ use super::export::Progress;
 use super::package::PackageDump;
 use super::read::{Entry, Reader, Totals};
 use crate::error::{Error, Meaning, Result, io_reason};
-use crate::ledger::{Ledger, Restored};
+use crate::ledger::Ledger;
 use crate::model::{Numbering, PackageName, Version, VersionRecord};
 
 /// Unix milliseconds since 2001: numbers from here on are no count of versions.
@@ -110,47 +110,40 @@ impl Import {
         Ok(plans)
     }
 
-    /// Writes what is missing. Calls `written` after each package of which something was.
+    /// Writes what `plans` says is missing. Calls `written` after each package.
     ///
     /// # Errors
-    /// `Conflict` when somebody else wrote meanwhile; what the ledger says. Running it again goes on.
+    /// `Conflict` when somebody else wrote meanwhile; what the ledger says. Comparing again and writing the rest goes on.
     pub async fn write<E: From<Error>>(
         &mut self,
         ledger: &dyn Ledger,
+        plans: &[PackagePlan],
         progress: Progress<'_>,
         mut written: impl FnMut(&PackagePlan) -> Result<(), E>,
-    ) -> Result<Totals, E> {
+    ) -> Result<(), E> {
         let mut reader = self.reader().await?;
-        let mut sum = Totals::default();
-        let mut current: Option<PackagePlan> = None;
+        let mut left = plans.iter().peekable();
+        let mut current: Option<&PackagePlan> = None;
         let mut told = 0;
         loop {
             let entry = reader.next().await?;
             progress(reader.bytes() - told);
             told = reader.bytes();
             let package = entry.as_ref().map(Entry::package);
-            if current.as_ref().map(|plan| &plan.package) != package {
-                if let Some(plan) = current.take().filter(|plan| !plan.is_empty()) {
-                    ledger.finish_restore(&plan.package).await?;
-                    written(&plan)?;
-                    sum = sum + plan.missing;
-                }
-                let missing = Totals { packages: 1, ..Totals::default() };
-                current =
-                    package.map(|package| PackagePlan { package: package.clone(), is_there: false, missing });
+            if let Some(plan) = current.take_if(|plan| Some(&plan.package) != package) {
+                ledger.finish_restore(&plan.package).await?;
+                written(plan)?;
             }
-            let (Some(entry), Some(plan)) = (entry, &mut current) else { return Ok(sum) };
-            match entry {
-                Entry::Version(record) => {
-                    let restored = ledger.restore_version(&record).await?;
-                    plan.missing.versions += u64::from(restored == Restored::Written);
-                }
-                Entry::Tag(package, dump) => {
-                    if ledger.restore_tag(&package, &dump).await? == Restored::Written {
-                        plan.missing.tags += 1;
-                        plan.missing.events += dump.events.len() as u64;
-                    }
-                }
+            let Some(entry) = entry else { return Ok(()) };
+            if current.is_none() {
+                // Both are in the order of the names.
+                current = left.next_if(|plan| plan.package == *entry.package());
+            }
+            if current.is_some() {
+                match entry {
+                    Entry::Version(record) => ledger.restore_version(&record).await?,
+                    Entry::Tag(package, dump) => ledger.restore_tag(&package, &dump).await?,
+                };
             }
         }
     }

@@ -111,7 +111,12 @@ async fn import(ledger: &dyn Ledger, text: &str) -> Result<(Vec<PackagePlan>, To
     let mut import = import_of(text).await;
     import.check(ledger.numbering().await?, &|_| {}).await?;
     let plans = import.plan(ledger, &|_| {}).await?;
-    let written = import.write::<Error>(ledger, &|_| {}, |_| Ok(())).await?;
+    let mut written = Totals::default();
+    let told = |plan: &PackagePlan| {
+        written = written + plan.missing;
+        Ok(())
+    };
+    import.write::<Error>(ledger, &plans, &|_| {}, told).await?;
     Ok((plans, written))
 }
 

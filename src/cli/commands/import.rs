@@ -47,9 +47,9 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
     let comparing = progress("comparing");
     let plans = import.plan(ledger, &|bytes| comparing.advance(bytes)).await?;
     drop(comparing);
+    let missing = plans.iter().fold(Totals::default(), |sum, plan| sum + plan.missing);
     if args.dry_run {
         plans.iter().try_for_each(|plan| line(session.printer, plan))?;
-        let missing = plans.iter().fold(Totals::default(), |sum, plan| sum + plan.missing);
         session.printer.note(format_args!("would write {}", counted(missing, whole)));
         return Ok(());
     }
@@ -73,8 +73,10 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
         }
     }
     let importing = progress("importing");
-    let written = import
-        .write::<Failure>(ledger, &|bytes| importing.advance(bytes), |plan| line(session.printer, plan))
+    import
+        .write::<Failure>(ledger, &plans, &|bytes| importing.advance(bytes), |plan| {
+            line(session.printer, plan)
+        })
         .await
         .map_err(|failure| match failure {
             Failure::Error(error) if error.hint().is_none() => {
@@ -84,7 +86,7 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
             other => other,
         })?;
     drop(importing);
-    session.printer.note(format_args!("wrote {}", counted(written, whole)));
+    session.printer.note(format_args!("wrote {}", counted(missing, whole)));
     Ok(())
 }
 
