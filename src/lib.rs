@@ -5,7 +5,7 @@
 //! `sacker-init` (the init container). Dependence runs one way; `docs/architecture.md` draws it:
 //!
 //! ```text
-//! model <- ledger, store <- fetch, publish, upkeep <- cli
+//! model <- ledger, store <- fetch, publish, upkeep, dump, verify <- cli
 //! model <- api <- controller
 //! ```
 
@@ -23,6 +23,8 @@ pub mod connect;
 pub mod controller;
 #[doc(hidden)]
 pub mod crash_point;
+#[cfg(feature = "cli")]
+pub mod dump;
 pub mod environment;
 pub mod error;
 pub mod exit;
@@ -40,3 +42,5 @@ pub mod server_clock;
 pub mod store;
 pub mod telemetry;
 pub mod upkeep;
+#[cfg(feature = "cli")]
+pub mod verify;

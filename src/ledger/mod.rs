@@ -25,6 +25,7 @@ pub(crate) mod layout;
 mod memory;
 mod objects;
 mod probe;
+mod restore;
 #[cfg(feature = "ledger-s3")]
 mod s3;
 
@@ -37,6 +38,7 @@ pub use layout::plan;
 pub use memory::MemoryObjects;
 pub use objects::{Children, ConditionalObjects, Entry, Object, Precondition, Put, Revision};
 pub use probe::{Check, ProbeOptions, ProbeReport, Verdict};
+pub use restore::{Contradiction, MissingParts, Pointer, Restored, TagDump};
 #[cfg(feature = "ledger-s3")]
 pub use s3::S3Objects;
 
@@ -215,6 +217,33 @@ pub trait Ledger: Send + Sync + Debug {
 
     /// All events of a tag, oldest first, also of a removed tag. `NotFound(Tag)` when there never was one.
     async fn history(&self, package: &PackageName, tag: &TagName) -> Result<Vec<Event>>;
+
+    /// How versions are numbered here.
+    #[cfg(feature = "cli")]
+    async fn numbering(&self) -> Result<Numbering>;
+
+    /// Puts a version of another ledger back at exactly its number, removed or not. Whoever calls it for a ledger that
+    /// numbers 1, 2, 3, ... does so in that order and leaves no gap. Repeating it does no harm.
+    ///
+    /// # Errors
+    /// `Conflict` when the number has another record; `Invalid` for a name that this ledger cannot keep.
+    #[cfg(feature = "cli")]
+    async fn restore_version(&self, record: &VersionRecord) -> Result<Restored>;
+
+    /// Puts a tag of another ledger back with its history, event by event as they are. The history comes first and the
+    /// pointer last; what an interrupted call left out is written by the next.
+    ///
+    /// # Errors
+    /// `Conflict` when what is there is not an earlier state of this tag ([`TagDump::missing_from`]); `Invalid` for a name
+    /// that this ledger cannot keep.
+    #[cfg(feature = "cli")]
+    async fn restore_tag(&self, package: &PackageName, dump: &TagDump) -> Result<Restored>;
+
+    /// Called when versions of a package were put back: brings what readers of 2015 look at up to date.
+    #[cfg(feature = "cli")]
+    async fn finish_restore(&self, _package: &PackageName) -> Result<()> {
+        Ok(())
+    }
 
     /// The newest version that was not removed.
     async fn latest(&self, package: &PackageName) -> Result<VersionRecord> {

@@ -3,10 +3,13 @@
 mod answers;
 mod backends;
 mod doctor;
+mod dump;
 mod failures;
 mod help;
 pub(crate) mod home;
 mod killed;
+mod past;
 mod promotion;
 mod transfers;
 mod upkeep;
+mod verify;

@@ -7,6 +7,7 @@ mod costs;
 mod crashes;
 mod crds;
 mod credentials;
+mod dump;
 mod dynamo;
 mod faultgate;
 mod fetch;

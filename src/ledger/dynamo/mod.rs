@@ -16,6 +16,8 @@ mod probe;
 mod read;
 mod remove;
 mod request;
+#[cfg(feature = "cli")]
+mod restore;
 mod tables;
 mod tag;
 mod transaction;
@@ -30,6 +32,8 @@ use futures::stream::BoxStream;
 use super::{
     InitOptions, Ledger, LedgerState, Newest, ProbeOptions, ProbeReport, Removed, TagOutcome, ViewCache,
 };
+#[cfg(feature = "cli")]
+use super::{Restored, TagDump};
 use crate::connect::Connect;
 use crate::error::{Error, Result};
 use crate::model::{
@@ -165,5 +169,20 @@ impl Ledger for DynamoLedger {
         known: &ViewCache,
     ) -> Vec<(PackageName, Result<PackageView>)> {
         self.many_views(packages, known).await
+    }
+
+    #[cfg(feature = "cli")]
+    async fn numbering(&self) -> Result<crate::model::Numbering> {
+        Ok(crate::model::Numbering::Sequence)
+    }
+
+    #[cfg(feature = "cli")]
+    async fn restore_version(&self, record: &VersionRecord) -> Result<Restored> {
+        self.put_version_back(record).await
+    }
+
+    #[cfg(feature = "cli")]
+    async fn restore_tag(&self, package: &PackageName, dump: &TagDump) -> Result<Restored> {
+        self.put_tag_back(package, dump).await
     }
 }

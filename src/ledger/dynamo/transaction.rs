@@ -21,7 +21,7 @@ use crate::model::{Event, PackageName, Sha256, TagName, Version};
 const OPERATION: &str = "change the tag";
 
 /// The builders fail only when a required field was left out.
-const COMPLETE: &str = "every required field is set right here";
+pub(super) const COMPLETE: &str = "every required field is set right here";
 
 const RETURN_OLD: ReturnValuesOnConditionCheckFailure = ReturnValuesOnConditionCheckFailure::AllOld;
 
@@ -202,10 +202,10 @@ impl DynamoLedger {
     }
 }
 
-type Names = std::collections::HashMap<String, String>;
+pub(super) type Names = std::collections::HashMap<String, String>;
 
 /// The condition on the tag's row.
-fn condition(seen: &Seen) -> (&'static str, Names, Item) {
+pub(super) fn condition(seen: &Seen) -> (&'static str, Names, Item) {
     let names = |pairs: &[(&str, &str)]| -> Names {
         pairs.iter().map(|(short, name)| ((*short).to_owned(), (*name).to_owned())).collect()
     };

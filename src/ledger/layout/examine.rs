@@ -33,7 +33,7 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         let lagging_hint =
             hint.map(|(says, newest)| format!("it names {}, the newest is {}", shown(says), shown(newest)));
         let mut findings = Findings { lagging_hint, misplaced: Vec::new() };
-        if self.numbering().await? != Numbering::Timestamp {
+        if self.known_numbering().await? != Numbering::Timestamp {
             return Ok(findings);
         }
         let prefix = keys::versions(package);

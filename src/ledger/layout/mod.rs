@@ -21,6 +21,8 @@ pub mod plan;
 mod probe;
 mod records;
 mod removal;
+#[cfg(feature = "cli")]
+mod restore;
 mod tags;
 #[cfg(test)]
 mod tests;
@@ -43,6 +45,8 @@ use super::{
     ConditionalObjects, Entry, Findings, InitOptions, Ledger, LedgerState, Newest, ProbeOptions, ProbeReport,
     Put, Removed, TagOutcome, ViewCache,
 };
+#[cfg(feature = "cli")]
+use super::{Restored, TagDump};
 use crate::connect::Connect;
 use crate::error::{Error, Result};
 use crate::model::{
@@ -218,5 +222,25 @@ impl<O: ConditionalObjects> Ledger for ObjectLedger<O> {
         known: &ViewCache,
     ) -> Vec<(PackageName, Result<PackageView>)> {
         self.many_views(packages, known).await
+    }
+
+    #[cfg(feature = "cli")]
+    async fn numbering(&self) -> Result<Numbering> {
+        self.known_numbering().await
+    }
+
+    #[cfg(feature = "cli")]
+    async fn restore_version(&self, record: &VersionRecord) -> Result<Restored> {
+        self.put_version_back(record).await
+    }
+
+    #[cfg(feature = "cli")]
+    async fn restore_tag(&self, package: &PackageName, dump: &TagDump) -> Result<Restored> {
+        self.put_tag_back(package, dump).await
+    }
+
+    #[cfg(feature = "cli")]
+    async fn finish_restore(&self, package: &PackageName) -> Result<()> {
+        self.repair_hint(package).await.map(|_| ())
     }
 }

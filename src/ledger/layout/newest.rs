@@ -71,7 +71,7 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         wanted: Wanted,
         known: &Known,
     ) -> Result<Found> {
-        let sequence = self.numbering().await? == Numbering::Sequence;
+        let sequence = self.known_numbering().await? == Numbering::Sequence;
         if let Some(tail) = &known.tail {
             let found = if sequence {
                 self.numbers_since(package, wanted, known, tail).await?

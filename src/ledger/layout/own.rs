@@ -36,7 +36,7 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
     }
 
     /// How this ledger numbers versions.
-    pub(super) async fn numbering(&self) -> Result<Numbering> {
+    pub(super) async fn known_numbering(&self) -> Result<Numbering> {
         self.own().await.map(|own| own.versions)
     }
 

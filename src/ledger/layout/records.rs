@@ -90,6 +90,27 @@ pub(super) fn encode_version(new: &NewVersion, at: Timestamp) -> Bytes {
     })
 }
 
+/// A record of another ledger, with what it has and without what it has not.
+#[cfg(feature = "cli")]
+pub(super) fn encode_record(record: &VersionRecord) -> Bytes {
+    let text = |(key, value): (&String, &String)| (key.clone(), Value::from(value.as_str()));
+    let metadata: BTreeMap<String, Value> = record.metadata.iter().map(text).collect();
+    to_bytes(&VersionBody {
+        sha: record.sha256,
+        basename: record.basename.clone(),
+        mode: record.mode,
+        size: record.size,
+        // Beside the body of a tombstone stands what it tells 2015 readers, and no metadata.
+        metadata: (!metadata.is_empty() || record.is_removed()).then_some(metadata),
+        added_at: record.added_at,
+        added_by: record.added_by.clone(),
+        add_id: record.add_id.clone(),
+        removal: record.removal.clone(),
+        removing: false,
+        fence: None,
+    })
+}
+
 pub(super) fn decode_version(
     package: &PackageName,
     version: Version,
@@ -239,6 +260,13 @@ pub(super) fn encode_hint(version: Option<Version>) -> Bytes {
         event: None,
         fence: None,
     })
+}
+
+/// The pointer as a 2015 client writes it. What names no version is the one word that it is known to write.
+#[cfg(feature = "cli")]
+pub(super) fn encode_legacy_pointer(version: Option<Version>, fence: String) -> Bytes {
+    let version = version.map_or_else(|| Value::from("latest"), |version| Value::from(version.get()));
+    to_bytes(&PointerBody { version, removed: false, event: None, fence: Some(fence) })
 }
 
 pub(super) fn encode_event(event: &Event) -> Bytes {

@@ -31,7 +31,7 @@ impl StoredVersion {
 }
 
 /// The removal as a tombstone's user metadata says it, for 2015 readers: they know neither the key nor the zeros.
-fn told(removal: &Removal) -> BTreeMap<String, String> {
+pub(super) fn told(removal: &Removal) -> BTreeMap<String, String> {
     let reason = removal.reason.iter().map(|reason| ("removed_reason".to_owned(), reason.clone()));
     BTreeMap::from([
         ("removed_at".to_owned(), time::format(removal.at)),

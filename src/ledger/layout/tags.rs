@@ -37,7 +37,7 @@ impl Pointer {
         self.state.as_ref()?.version
     }
 
-    fn state(&self) -> Option<&TagState> {
+    pub(super) fn state(&self) -> Option<&TagState> {
         self.state.as_ref()
     }
 
@@ -274,7 +274,7 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
 
     /// Does what must be done before a pointer can be exchanged for one to `target`. Returns the revision to exchange;
     /// nothing when somebody else was faster.
-    async fn make_way(
+    pub(super) async fn make_way(
         &self,
         package: &PackageName,
         tag: &TagName,

@@ -195,7 +195,7 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
 
     /// The highest version number, removed versions included.
     pub(super) async fn highest(&self, package: &PackageName, hint: &Hint) -> Result<Option<Version>> {
-        match self.numbering().await? {
+        match self.known_numbering().await? {
             Numbering::Sequence => self.highest_in_sequence(package, hint.version).await,
             Numbering::Timestamp => {
                 // List from the hint itself on, so that a hint that names a real version is never alone the answer.
@@ -389,7 +389,7 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
     /// How to number, and where to start looking. No hint: this client may not read the package, only write it, and its
     /// clock is all it has.
     async fn numbering_and_hint(&self, package: &PackageName) -> Result<(Numbering, Option<Hint>)> {
-        match (self.numbering().await, self.hint(package).await) {
+        match (self.known_numbering().await, self.hint(package).await) {
             (Ok(numbering), Ok(hint)) => Ok((numbering, Some(hint))),
             (Ok(Numbering::Timestamp), Err(error)) if is_denied(&error) => Ok((Numbering::Timestamp, None)),
             (Err(unknown), Err(error)) if is_denied(&unknown) && is_denied(&error) => {

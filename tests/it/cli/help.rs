@@ -6,7 +6,7 @@ use rstest::rstest;
 
 use super::home::Home;
 
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 23] = [
     "list",
     "versions",
     "tags",
@@ -21,6 +21,11 @@ const COMMANDS: [&str; 18] = [
     "disown",
     "prune",
     "gc",
+    "resolve",
+    "verify",
+    "remove",
+    "export",
+    "import",
     "init",
     "doctor",
     "completions",
