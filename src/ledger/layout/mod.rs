@@ -10,6 +10,7 @@
 mod archived;
 #[cfg(feature = "fuzz")]
 pub(crate) mod fuzz;
+mod history;
 mod keys;
 mod packages;
 #[doc(hidden)]

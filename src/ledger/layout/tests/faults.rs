@@ -39,6 +39,8 @@ struct Scripted {
     /// What happens when the script is over.
     forever: Option<At>,
     denied_reads: Option<&'static str>,
+    /// Reads of these keys are on their way for long.
+    slow_reads: Option<&'static str>,
     writes: Mutex<u64>,
     /// Every read and write, such as `get <key>`.
     requests: Mutex<Vec<String>>,
@@ -65,6 +67,11 @@ impl ConditionalObjects for Scripted {
         // As over a network, others get their turn between any two requests.
         tokio::task::yield_now().await;
         self.note("get", key);
+        if self.slow_reads.is_some_and(|part| key.contains(part)) {
+            for _ in 0..200 {
+                tokio::task::yield_now().await;
+            }
+        }
         if self.denied_reads.is_some_and(|part| key.contains(part)) {
             let meaning = Meaning::Denied { action: "s3:GetObject".into(), resource: key.into() };
             return Err(Error::new(meaning, "read a record"));
@@ -154,6 +161,7 @@ async fn scripted(
         script: Mutex::new(script.into_iter().collect()),
         forever,
         denied_reads: None,
+        slow_reads: None,
         writes: Mutex::new(0),
         requests: Mutex::default(),
     };
@@ -381,6 +389,7 @@ async fn a_client_that_may_only_write_adds_by_its_clock() {
         script: Mutex::default(),
         forever: None,
         denied_reads: Some(""),
+        slow_reads: None,
         writes: Mutex::new(0),
         requests: Mutex::default(),
     };

@@ -117,47 +117,61 @@ async fn a_removal_that_is_refused_leaves_no_trace() {
     assert_eq!(*ledger.objects.writes.lock().expect("whole"), writes);
 }
 
-/// Every shift of a tag's writer against a removal by single requests.
+/// Shifts a tag's writer against a removal by single requests: the one begins when the other has made so many.
+async fn shifted(first_move: bool, slow_reads: Option<&'static str>) {
+    let (package, tag) = (p(), live());
+    let mut outcomes = std::collections::BTreeSet::new();
+    // Long enough that the other is done before, and no longer.
+    let (mover, remover, step) = if slow_reads.is_some() { (600, 400, 11) } else { (300, 100, 3) };
+    let shifts = (0..mover).map(|later| (later, 0)).chain((1..remover).map(|later| (0, later)));
+    for (mover_later, remover_later) in shifts.step_by(step) {
+        let mut ledger = scripted("never", [], None).await;
+        if !first_move {
+            ledger.change_tag(&package, &tag, &moving(version(1))).await.expect("move");
+        }
+        ledger.objects.slow_reads = slow_reads;
+        ledger.connect.deadline = Duration::from_secs(20);
+        let change = moving(version(2));
+        let (moved, removed) = tokio::join!(
+            async {
+                yields(mover_later).await;
+                ledger.change_tag(&package, &tag, &change).await
+            },
+            async {
+                yields(remover_later).await;
+                remove(&ledger, 2).await
+            }
+        );
+        let story = format!("{slow_reads:?} {mover_later}/{remover_later}: {moved:?} {removed:?}");
+        let gone = is_removed(&ledger, 2).await;
+        let on_it = points_to(&ledger).await == Some(2);
+        assert!(moved.is_ok() != removed.is_ok(), "one of them; {story}");
+        assert_eq!((moved.is_ok(), removed.is_ok()), (on_it, gone), "{story}");
+        if let Err(error) = &moved {
+            let missing = Missing::Removed(p(), version(2));
+            assert_eq!(error.meaning(), &Meaning::NotFound(missing), "{story}");
+        }
+        if let Ok(events) = ledger.history(&package, &tag).await {
+            verify_chain(&events).expect("one chain");
+            assert_eq!(events.len(), usize::from(!first_move) + usize::from(on_it), "{story}");
+        }
+        outcomes.insert(gone);
+    }
+    assert_eq!(outcomes.len(), 2, "each was first at least once");
+}
+
 #[tokio::test]
 async fn no_interleaving_leaves_a_tag_on_a_removed_version() {
-    let (package, tag) = (p(), live());
-    for first_move in [true, false] {
-        let mut outcomes = std::collections::BTreeSet::new();
-        for (mover_later, remover_later) in
-            (0..160).map(|later| (later, 0)).chain((1..80).map(|later| (0, later)))
-        {
-            let ledger = scripted("never", [], None).await;
-            if !first_move {
-                ledger.change_tag(&package, &tag, &moving(version(1))).await.expect("move");
-            }
-            let change = moving(version(2));
-            let (moved, removed) = tokio::join!(
-                async {
-                    yields(mover_later).await;
-                    ledger.change_tag(&package, &tag, &change).await
-                },
-                async {
-                    yields(remover_later).await;
-                    remove(&ledger, 2).await
-                }
-            );
-            let story = format!("{mover_later}/{remover_later}: {moved:?} {removed:?}");
-            let gone = is_removed(&ledger, 2).await;
-            let on_it = points_to(&ledger).await == Some(2);
-            assert!(moved.is_ok() != removed.is_ok(), "one of them; {story}");
-            assert_eq!((moved.is_ok(), removed.is_ok()), (on_it, gone), "{story}");
-            if let Err(error) = &moved {
-                let missing = Missing::Removed(p(), version(2));
-                assert_eq!(error.meaning(), &Meaning::NotFound(missing), "{story}");
-            }
-            if let Ok(events) = ledger.history(&package, &tag).await {
-                verify_chain(&events).expect("one chain");
-                assert_eq!(events.len(), usize::from(!first_move) + usize::from(on_it), "{story}");
-            }
-            outcomes.insert(gone);
-        }
-        assert_eq!(outcomes.len(), 2, "each was first at least once");
-    }
+    shifted(false, None).await;
+    shifted(false, Some(POINTER)).await;
+    shifted(false, Some(VERSION)).await;
+}
+
+#[tokio::test]
+async fn no_interleaving_leaves_a_new_tag_on_a_removed_version() {
+    shifted(true, None).await;
+    shifted(true, Some(POINTER)).await;
+    shifted(true, Some(VERSION)).await;
 }
 
 async fn yields(count: usize) {
