@@ -24,7 +24,7 @@ use super::wire::Control;
 
 /// What becomes of the client's connection.
 enum Outcome {
-    Reply(Response<Passing>),
+    Reply(Box<Response<Passing>>),
     Close,
     Reset,
     Silence,
@@ -65,7 +65,7 @@ pub(crate) async fn serve(
         let _ = answer.send(outcome);
     });
     match answered.await? {
-        Outcome::Reply(response) => Ok(response),
+        Outcome::Reply(response) => Ok(*response),
         Outcome::Close => Err("the gate closes the connection".into()),
         Outcome::Reset => {
             control.reset();
@@ -263,7 +263,7 @@ impl Exchange {
             self.record.end();
         }
         let body = Passing::reply(body, spoil, self.control.clone(), self.record.clone());
-        Outcome::Reply(Response::from_parts(parts, body))
+        Outcome::Reply(Box::new(Response::from_parts(parts, body)))
     }
 
     /// A reply that does not come from the server.
@@ -325,7 +325,8 @@ impl Exchange {
 
     fn sign(&self, parts: &mut Parts) {
         if let Err(access_key) = sign(parts, |access_key| self.shared.secret(access_key)) {
-            self.record.note(|entry| entry.action += &format!(" (no secret known for '{access_key}')"));
+            let why = format!(" (no secret known for '{access_key}')");
+            self.record.note(|entry| entry.action.push_str(&why));
         }
     }
 
