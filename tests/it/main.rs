@@ -3,9 +3,11 @@
 #![expect(clippy::panic, reason = "a helper that fails ends its test, which is what it is for")]
 
 mod cli;
+mod costs;
 mod crds;
 mod credentials;
 mod dynamo;
+mod faultgate;
 mod fetch;
 mod histories;
 mod init;

@@ -9,9 +9,10 @@ use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
 use jiff::Timestamp;
 
 use super::DynamoLedger;
+use super::consumed::TOTAL;
 use super::item::{self, Item, attribute, row_name};
 use super::read::Rows;
-use super::request::{Patience, send, single_attempt};
+use super::request::{Patience, send_counted, single_attempt};
 use crate::aws::Call;
 use crate::error::{Error, Meaning, Result};
 use crate::model::{NewVersion, PackageName, Sha256, Version, VersionRecord, check_basename};
@@ -88,6 +89,7 @@ impl DynamoLedger {
             let request = self
                 .client
                 .put_item()
+                .return_consumed_capacity(TOTAL)
                 .table_name(&self.versions)
                 .set_item(Some(item.clone()))
                 .condition_expression("attribute_not_exists(#package)")
@@ -96,7 +98,7 @@ impl DynamoLedger {
                 .customize()
                 .config_override(single_attempt())
                 .send();
-            let Err(failure) = send(patience, &call, request).await else { return record(&item) };
+            let Err(failure) = send_counted(patience, &call, request).await else { return record(&item) };
             if let Some(PutItemError::ConditionalCheckFailedException(refused)) = failure.service.as_deref() {
                 if let Some(there) = refused.item() {
                     return settled(there);

@@ -10,8 +10,9 @@ use aws_sdk_dynamodb::types::{
 };
 
 use super::DynamoLedger;
+use super::consumed::TOTAL;
 use super::item::{self, Item, attribute, number, row_name, text};
-use super::request::{Patience, send, single_attempt};
+use super::request::{Patience, send_counted, single_attempt};
 use crate::aws::Call;
 use crate::error::{Error, Meaning, Result};
 use crate::model::{Event, PackageName, Sha256, TagName, Version};
@@ -78,12 +79,13 @@ impl DynamoLedger {
             let request = self
                 .client
                 .transact_write_items()
+                .return_consumed_capacity(TOTAL)
                 .set_transact_items(Some(actions.clone()))
                 .client_request_token(commit.token)
                 .customize()
                 .config_override(single_attempt())
                 .send();
-            let Err(failure) = send(patience, &call, request).await else {
+            let Err(failure) = send_counted(patience, &call, request).await else {
                 return Ok(Verdict::Committed);
             };
             let error = match failure.service.as_deref() {

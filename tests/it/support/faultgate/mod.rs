@@ -4,6 +4,7 @@
 //! delay, repeat, cut, spoil. Tests use it in process (`Gate`), people as `cargo run --example faultgate`. What a rule can
 //! say is in `rule`. It is no cache, no balancer, and no security boundary.
 
+mod admin;
 mod body;
 mod decide;
 mod exchange;
@@ -13,12 +14,13 @@ mod refusal;
 mod rule;
 mod shared;
 mod sign;
+mod tcp;
 mod wire;
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use hyper::server::conn::http1;
@@ -28,9 +30,11 @@ use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+pub(crate) use admin::rules as parse_rules;
 pub(crate) use log::{Entry, operations};
 pub(crate) use refusal::Refusal;
 pub(crate) use rule::{Action, Match, Rule, ServerDate};
+pub(crate) use tcp::{TcpFault, TcpGate, parse_fault};
 
 use log::Log;
 use shared::Shared;
@@ -44,7 +48,7 @@ pub(crate) struct Gate {
     address: SocketAddr,
     runtime: Handle,
     /// Dropped with the last handle, which ends the thread.
-    _life: Arc<watch::Sender<()>>,
+    life: Arc<watch::Sender<()>>,
 }
 
 impl Gate {
@@ -76,7 +80,17 @@ impl Gate {
                 }
             });
         })?;
-        Ok(Self { shared, address, runtime: handle, _life: life })
+        Ok(Self { shared, address, runtime: handle, life })
+    }
+
+    /// Opens the admin port on `address`: where it is.
+    pub(crate) fn admin(&self, address: &str) -> std::io::Result<SocketAddr> {
+        admin::start(self, address)
+    }
+
+    fn weak(&self) -> WeakGate {
+        let (shared, address, runtime) = (self.shared.clone(), self.address, self.runtime.clone());
+        WeakGate { shared, address, runtime, life: Arc::downgrade(&self.life) }
     }
 
     /// `http://127.0.0.1:<port>`
@@ -108,6 +122,13 @@ impl Gate {
     /// Every request since the last call. What is still under way is in it, as far as it has come.
     pub(crate) fn take_log(&self) -> Vec<Entry> {
         self.shared.log.take()
+    }
+
+    /// How many requests in the log name this word in their path, query or key.
+    pub(crate) fn about(&self, word: &str) -> usize {
+        let names =
+            |entry: &Entry| [&entry.path, &entry.query, &entry.key].iter().any(|text| text.contains(word));
+        self.log().iter().filter(|entry| names(entry)).count()
     }
 
     /// Since when the times of the log count.
@@ -164,6 +185,22 @@ impl Gate {
             let _ = done.send(());
         });
         let _ = waiting.recv();
+    }
+}
+
+/// A handle that does not keep the gate running.
+#[derive(Clone)]
+struct WeakGate {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    runtime: Handle,
+    life: Weak<watch::Sender<()>>,
+}
+
+impl WeakGate {
+    fn upgrade(&self) -> Option<Gate> {
+        let (shared, address, runtime) = (self.shared.clone(), self.address, self.runtime.clone());
+        Some(Gate { shared, address, runtime, life: self.life.upgrade()? })
     }
 }
 

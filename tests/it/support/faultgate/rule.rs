@@ -213,7 +213,7 @@ impl Action {
 }
 
 /// `200ms`, `1m 30s`.
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let signed = jiff::SignedDuration::deserialize(deserializer)?;
     Duration::try_from(signed).map_err(serde::de::Error::custom)
 }
