@@ -4,7 +4,8 @@
 //! The order is fixed: a flag, then `SACKER_LEDGER` / `SACKER_STORE`, then one file (the one named by `$SACKER_CONFIG`, else
 //! `$XDG_CONFIG_HOME/sacker/config.json` or `config.yaml`, else `~/.sacker.json`). With none of them both are directories
 //! below `$XDG_DATA_HOME/sacker`. A file in the current directory is never read: whoever prepares a directory must not
-//! choose where somebody else's `sacker` writes. Not responsible for credentials (the AWS chain), nor for opening
+//! choose where somebody else's `sacker` writes. A store may be several: a list in a file, the flag repeated, URIs separated by
+//! white space in the variable. Not responsible for credentials (the AWS chain), nor for opening
 //! anything.
 
 use std::fmt;
@@ -17,7 +18,7 @@ use serde::{Deserialize, Deserializer, de};
 
 use crate::environment::Environment;
 use crate::error::{Error, Result, io_reason};
-use crate::model::{FileLocation, LedgerUri, StoreUri};
+use crate::model::{FileLocation, LedgerUri, StoreUri, StoreUris};
 
 /// The most bytes that are read of a configuration file. Real ones have a few lines; the limit is for
 /// `SACKER_CONFIG=/dev/zero`.
@@ -60,15 +61,15 @@ pub struct Setting<T> {
 pub struct Flags<'a> {
     /// `--ledger`
     pub ledger: Option<&'a str>,
-    /// `--store`
-    pub store: Option<&'a str>,
+    /// `--store`, as often as given
+    pub store: &'a [String],
 }
 
 /// The resolved configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Configuration {
     ledger: Option<Setting<LedgerUri>>,
-    store: Option<Setting<StoreUri>>,
+    store: Option<Setting<StoreUris>>,
 }
 
 impl Configuration {
@@ -79,20 +80,21 @@ impl Configuration {
     /// parsed, naming the file and the line.
     pub fn resolve(flags: Flags<'_>, environment: &Environment) -> Result<Self> {
         let mut ledger = typed("--ledger", flags.ledger, "SACKER_LEDGER", environment)?;
-        let mut store = typed("--store", flags.store, "SACKER_STORE", environment)?;
+        let stores = (!flags.store.is_empty()).then(|| flags.store.join(" "));
+        let mut store = typed("--store", stores.as_deref(), "SACKER_STORE", environment)?;
         if (ledger.is_none() || store.is_none())
             && let Some(path) = find_file(environment)?
         {
             let keys = read_file(&path)?;
             let from_file = || Origin::File(path.clone());
             ledger = ledger.or(keys.ledger.map(|uri| Setting { value: uri.0, origin: from_file() }));
-            store = store.or(keys.store.map(|uri| Setting { value: uri.0, origin: from_file() }));
+            store = store.or(keys.store.map(|uris| Setting { value: uris.0, origin: from_file() }));
         }
         // Both or none: a shared ledger beside a private store would record versions that nobody else can fetch.
         if let (None, None, Some(directory)) = (&ledger, &store, data_directory(environment)) {
-            let place = |name: &str| FileLocation { path: directory.join(name) };
+            let place = |name: &str| FileLocation::at(directory.join(name));
             ledger = Some(Setting { value: LedgerUri::File(place("ledger")), origin: Origin::Default });
-            store = Some(Setting { value: StoreUri::File(place("store")), origin: Origin::Default });
+            store = Some(Setting { value: StoreUri::File(place("store")).into(), origin: Origin::Default });
         }
         Ok(Self { ledger, store })
     }
@@ -110,7 +112,7 @@ impl Configuration {
     ///
     /// # Errors
     /// `Invalid` when none is configured.
-    pub fn store(&self) -> Result<&Setting<StoreUri>> {
+    pub fn store(&self) -> Result<&Setting<StoreUris>> {
         let other = self.ledger.as_ref().map(|ledger| ("ledger", &ledger.origin));
         self.store.as_ref().ok_or_else(|| unset("store", other))
     }
@@ -207,7 +209,38 @@ struct FileKeys {
     #[serde(default)]
     ledger: Option<Uri<LedgerUri>>,
     #[serde(default)]
-    store: Option<Uri<StoreUri>>,
+    store: Option<Uris>,
+}
+
+/// One store, or a list of them.
+#[derive(Debug)]
+struct Uris(StoreUris);
+
+impl<'de> Deserialize<'de> for Uris {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Uris;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a URI in quotes, or a list of them")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Uris, E> {
+                let uri: StoreUri = text.parse().map_err(E::custom)?;
+                Ok(Uris(uri.into()))
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Uris, A::Error> {
+                let mut uris = Vec::new();
+                while let Some(uri) = list.next_element::<Uri<StoreUri>>()? {
+                    uris.push(uri.0);
+                }
+                StoreUris::new(uris).map(Uris).map_err(de::Error::custom)
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
 }
 
 #[derive(Debug)]

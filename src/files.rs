@@ -54,7 +54,13 @@ pub(crate) fn sweep(directory: impl AsFd, is_temporary: impl Fn(&OsStr) -> bool)
     }
 }
 
-fn remove_if_abandoned(directory: impl AsFd, name: &OsStr) {
+/// Whether no living process holds this temporary file. One that cannot be looked at is taken to be held.
+pub(crate) fn is_abandoned(path: &Path) -> bool {
+    File::open(path).is_ok_and(|file| file.try_lock().is_ok())
+}
+
+/// Removes a temporary file that no living process holds.
+pub(crate) fn remove_if_abandoned(directory: impl AsFd, name: &OsStr) {
     // A name of one component with NOFOLLOW leads nowhere else; without NONBLOCK a FIFO would hang the open.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let Ok(file) = rustix::fs::openat(&directory, name, flags, Mode::empty()) else { return };

@@ -5,7 +5,7 @@
 //! `sacker-init` (the init container). Dependence runs one way; `docs/architecture.md` draws it:
 //!
 //! ```text
-//! model <- ledger, store <- fetch, cli
+//! model <- ledger, store <- fetch, publish, upkeep <- cli
 //! model <- api <- controller
 //! ```
 
@@ -34,6 +34,8 @@ pub mod fuzz;
 pub mod init;
 pub mod ledger;
 pub mod model;
+pub mod publish;
 pub mod retry;
 pub mod store;
 pub mod telemetry;
+pub mod upkeep;

@@ -6,6 +6,8 @@
 #[cfg(any(feature = "ledger-s3", feature = "store-s3"))]
 pub(crate) mod bucket;
 mod credentials;
+#[cfg(feature = "store-s3")]
+pub(crate) mod date;
 pub mod error;
 mod http;
 

@@ -36,9 +36,9 @@ pub(super) struct Global {
     /// Use this ledger for this command, such as dynamo://us-east-1/sacker
     #[arg(long, value_name = "URI", global = true)]
     pub(super) ledger: Option<String>,
-    /// Use this store for this command, such as s3://bucket
+    /// Use this store for this command, such as s3://bucket; several if given more than once
     #[arg(long, value_name = "URI", global = true)]
-    pub(super) store: Option<String>,
+    pub(super) store: Vec<String>,
     /// Give up on one operation of a backend after this time, such as 90s or 2m
     #[arg(long, value_name = "TIME", global = true, value_parser = parse_timeout)]
     pub(super) timeout: Option<Duration>,
@@ -92,7 +92,7 @@ pub(super) struct FormatArgs {
 }
 
 /// Reads `90s`, `2m`, `1m30s`; a bare number is seconds.
-fn parse_timeout(text: &str) -> Result<Duration, String> {
+pub(super) fn parse_timeout(text: &str) -> Result<Duration, String> {
     let refused = || format!("'{text}' is not a time such as 90s, 2m or 1m30s");
     let duration = match text.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
@@ -103,6 +103,14 @@ fn parse_timeout(text: &str) -> Result<Duration, String> {
             .ok_or_else(refused)?,
     };
     if duration.is_zero() { Err(refused()) } else { Ok(duration) }
+}
+
+/// Reads what [`parse_timeout`] reads, and `30d`: a day is 24 hours.
+pub(super) fn parse_age(text: &str) -> Result<Duration, String> {
+    match text.strip_suffix('d').and_then(|days| days.parse::<u32>().ok()) {
+        Some(days) if days > 0 => Ok(Duration::from_hours(24) * days),
+        _ => parse_timeout(text).map_err(|_| format!("'{text}' is not a time such as 30d or 12h")),
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -131,6 +139,10 @@ pub(super) enum Command {
     Release(commands::release::Args),
     /// Take a tag from its owner, such as back from --take-over
     Disown(commands::disown::Args),
+    /// Remove versions that no rule and no tag keeps; says which, and removes them with --apply
+    Prune(commands::prune::Args),
+    /// Delete blobs that no version refers to; says which, and deletes them with --delete
+    Gc(commands::gc::Args),
     /// Create the tables, buckets or directories of the ledger and the store
     Init(commands::init::Args),
     /// Print the completion script of a shell
@@ -143,7 +155,12 @@ impl Command {
     /// What the command is about, for messages.
     pub(super) fn subject(&self) -> Subject {
         let (package, tag) = match self {
-            Self::List(_) | Self::Init(_) | Self::Completions(_) | Self::Help(_) => (None, None),
+            Self::List(_)
+            | Self::Prune(_)
+            | Self::Gc(_)
+            | Self::Init(_)
+            | Self::Completions(_)
+            | Self::Help(_) => (None, None),
             Self::Versions(args) => (Some(&args.package), None),
             Self::Tags(args) => (Some(&args.package), None),
             Self::Info(args) => (Some(&args.package), None),
@@ -167,6 +184,16 @@ mod tests {
     #[test]
     fn the_tree_is_consistent() {
         <Arguments as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn ages() {
+        for (text, hours) in [("30d", 720), ("12h", 12), ("1d", 24)] {
+            assert_eq!(parse_age(text), Ok(Duration::from_hours(hours)), "{text}");
+        }
+        for text in ["", "0d", "-1d", "d", "a week"] {
+            assert!(parse_age(text).is_err(), "{text}");
+        }
     }
 
     #[test]

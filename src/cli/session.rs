@@ -37,7 +37,7 @@ pub(super) struct Session<'a> {
 impl<'a> Session<'a> {
     /// Resolves the settings. Makes no request.
     pub(super) fn new(global: &Global, environment: &Environment, printer: &'a Printer) -> Result<Self> {
-        let flags = Flags { ledger: global.ledger.as_deref(), store: global.store.as_deref() };
+        let flags = Flags { ledger: global.ledger.as_deref(), store: &global.store };
         let configuration = Configuration::resolve(flags, environment)?;
         let connect = Connect {
             deadline: global.timeout.unwrap_or(Connect::DEFAULT_DEADLINE),
@@ -78,7 +78,7 @@ impl<'a> Session<'a> {
     /// The store.
     pub(super) async fn store(&self) -> Result<&Arc<dyn Store>> {
         let setting = self.configuration.store()?;
-        let open = || store::open(&setting.value, &self.connect);
+        let open = || store::open_all(&setting.value, &self.connect);
         self.store.get_or_try_init(open).await
     }
 
@@ -137,14 +137,17 @@ impl<'a> Session<'a> {
     /// `sacker init` for these settings: flags have to be typed again, the rest is found again.
     fn init(&self) -> String {
         let mut command = "sacker".to_owned();
-        let ledger =
-            self.configuration.ledger().ok().map(|ledger| (&ledger.origin, ledger.value.to_string()));
-        let store = self.configuration.store().ok().map(|store| (&store.origin, store.value.to_string()));
-        for (origin, uri) in [ledger, store].into_iter().flatten() {
+        let mut add = |origin: &Origin, uri: String| {
             if let Origin::Flag(flag) = origin {
                 // Writing to a String cannot fail.
                 let _ = write!(command, " {flag} {}", typed(&uri));
             }
+        };
+        if let Ok(ledger) = self.configuration.ledger() {
+            add(&ledger.origin, ledger.value.to_string());
+        }
+        if let Ok(stores) = self.configuration.store() {
+            stores.value.iter().for_each(|store| add(&stores.origin, store.to_string()));
         }
         command + " init"
     }

@@ -110,7 +110,7 @@ fn each_source_beats_those_after_it() {
     assert_eq!(ledger_of(&configuration), ("s3://from-variable".into(), Origin::Variable("SACKER_LEDGER")));
     assert_eq!(store_of(&configuration).0, "s3://blobs-named", "the store still comes from the file");
 
-    let flags = Flags { ledger: Some("s3://from-flag"), store: None };
+    let flags = Flags { ledger: Some("s3://from-flag"), store: &[] };
     let configuration = Configuration::resolve(flags, &home.environment()).expect("it");
     assert_eq!(ledger_of(&configuration), ("s3://from-flag".into(), Origin::Flag("--ledger")));
 }
@@ -118,7 +118,8 @@ fn each_source_beats_those_after_it() {
 #[test]
 fn flags_for_both_leave_a_broken_file_alone() {
     let home = Home::new().file(".sacker.json", "{");
-    let flags = Flags { ledger: Some("s3://ledger"), store: Some("s3://store") };
+    let stores = ["s3://store".to_owned()];
+    let flags = Flags { ledger: Some("s3://ledger"), store: &stores };
     assert!(Configuration::resolve(flags, &home.environment()).is_ok());
 }
 
@@ -162,7 +163,7 @@ fn refused_files_name_file_and_line() {
         ),
         (
             ".sacker.json",
-            "{\"store\": [\"s3://abc\"]}",
+            "{\"ledger\": [\"s3://abc\"]}",
             "line 1: invalid type: sequence, expected a URI in quotes",
         ),
         (
@@ -229,7 +230,38 @@ fn a_file_with_comments_only_says_nothing() {
 fn a_broken_value_names_where_it_stands() {
     let home = Home::new().variable("SACKER_STORE", "dynamo://eu-west-1/x");
     assert!(home.refusal().starts_with("SACKER_STORE: "), "{}", home.refusal());
-    let flags = Flags { ledger: Some("nonsense"), store: None };
+    let flags = Flags { ledger: Some("nonsense"), store: &[] };
     let error = Configuration::resolve(flags, &home.environment()).expect_err("a refusal").to_string();
     assert!(error.starts_with("--ledger: 'nonsense' is not a ledger or store URI"), "{error}");
+}
+
+#[test]
+fn a_store_may_be_several() {
+    let two = "s3://one file:///two";
+    let file = |content: &str| Home::new().file(".sacker.json", content).resolve().expect("it resolves");
+    let listed = file(r#"{"ledger": "s3://ledger", "store": ["s3://one", "file:///two"]}"#);
+    assert_eq!(store_of(&listed).0, two);
+    let yaml = Home::new()
+        .file(".config/sacker/config.yaml", "ledger: s3://ledger\nstore:\n  - s3://one\n  - file:///two\n");
+    assert_eq!(store_of(&yaml.resolve().expect("it resolves")).0, two);
+    let home = Home::new()
+        .variable("SACKER_LEDGER", "s3://ledger")
+        .variable("SACKER_STORE", " s3://one\nfile:///two ");
+    assert_eq!(
+        store_of(&home.resolve().expect("it resolves")),
+        (two.into(), Origin::Variable("SACKER_STORE"))
+    );
+    let stores = ["s3://one".to_owned(), "file:///two".to_owned()];
+    let flags = Flags { ledger: None, store: &stores };
+    let flagged = Configuration::resolve(flags, &home.environment()).expect("it resolves");
+    assert_eq!(store_of(&flagged), (two.into(), Origin::Flag("--store")));
+
+    for (content, why) in [
+        (r#"{"ledger": "s3://ledger", "store": []}"#, "no store is named"),
+        (r#"{"ledger": "s3://ledger", "store": ["s3://one", "s3://one"]}"#, "named twice"),
+        (r#"{"ledger": "s3://ledger", "store": ["s3://one", 5]}"#, "a URI in quotes"),
+    ] {
+        let refusal = Home::new().file(".sacker.json", content).refusal();
+        assert!(refusal.contains(why) && refusal.contains("line 1"), "{refusal}");
+    }
 }

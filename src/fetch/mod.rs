@@ -119,7 +119,33 @@ pub async fn fetch(
 /// # Cancellation
 /// Dropping the future removes the temporary file. A process that is killed leaves one behind, which the next fetch into
 /// the same directory removes.
+///
+/// Of several stores, one that hands out wrong bytes is passed over like one that lacks the blob: each is then asked alone.
+/// `progress` then hears of more bytes than the blob has.
 pub async fn fetch_with(
+    store: &dyn Store,
+    artifact: &Artifact,
+    target: &Target,
+    patience: Patience,
+    progress: Progress<'_>,
+) -> Result<Fetched> {
+    let first = match fetch_from(store, artifact, target, patience, progress).await {
+        Err(error) if matches!(error.meaning(), Meaning::Corrupt { .. }) => error,
+        outcome => return outcome,
+    };
+    for part in store.parts() {
+        tracing::warn!("{first}; asking {} alone", part.place());
+        match fetch_from(&**part, artifact, target, patience, progress).await {
+            Ok(fetched) => return Ok(fetched),
+            // Where the file goes is broken, whatever the store.
+            Err(error) if matches!(error.meaning(), Meaning::Local { .. }) => return Err(error),
+            Err(_) => {}
+        }
+    }
+    Err(first)
+}
+
+async fn fetch_from(
     store: &dyn Store,
     artifact: &Artifact,
     target: &Target,

@@ -151,7 +151,7 @@ impl<'a> Transfer<'a> {
         Error::new(Meaning::Unavailable, "read the blob").with_key(format!(
             "{} from {}: {how}",
             self.artifact.label,
-            self.store.uri()
+            self.store.place()
         ))
     }
 }
@@ -165,7 +165,7 @@ async fn ask(store: &dyn Store, artifact: &Artifact, offset: u64) -> Result<Blob
         let named = Error::new(error.meaning().clone(), "fetch the blob").with_key(format!(
             "{} from {}",
             artifact.label,
-            store.uri()
+            store.place()
         ));
         match error.hint() {
             Some(hint) => named.with_hint(hint),

@@ -24,7 +24,8 @@ pub(super) struct Arguments {
     /// `SPEC` or `SPEC=DEST`, in order.
     pub(super) specs: Vec<String>,
     pub(super) ledger: Option<String>,
-    pub(super) store: Option<String>,
+    /// As often as given.
+    pub(super) store: Vec<String>,
     pub(super) to: Option<PathBuf>,
     pub(super) pin: Option<String>,
     pub(super) pin_file: Option<PathBuf>,
@@ -56,7 +57,7 @@ impl Arguments {
                 Arg::Short('q') | Arg::Long("quiet") => read.quiet = true,
                 Arg::Long("instance-metadata") => read.instance_metadata = true,
                 Arg::Long("ledger") => once(&mut read.ledger, "--ledger", text(parser)?)?,
-                Arg::Long("store") => once(&mut read.store, "--store", text(parser)?)?,
+                Arg::Long("store") => read.store.push(text(parser)?),
                 Arg::Long("to") => once(&mut read.to, "--to", parser.value()?.into())?,
                 Arg::Long("pin") => once(&mut read.pin, "--pin", text(parser)?)?,
                 Arg::Long("pin-file") => once(&mut read.pin_file, "--pin-file", parser.value()?.into())?,
@@ -105,7 +106,7 @@ mod tests {
         let Command::Fetch(read) = command else { panic!("{command:?}") };
         assert_eq!(read.specs, ["a@live", "b@1=/y"]);
         assert_eq!(read.to, Some(PathBuf::from("/x")));
-        assert_eq!(read.store.as_deref(), Some("s3://bucket"));
+        assert_eq!(read.store, ["s3://bucket"]);
         assert!(read.quiet && !read.instance_metadata);
     }
 

@@ -29,7 +29,7 @@ needs only the store, and may stand wherever a spec may. A destination that is a
 the file under its recorded name.
 
 Options, and the variables that stand for them:
-  --ledger <URI>            SACKER_LEDGER             dynamo://<region>/<prefix>, s3://<bucket> or file:///<path>
+  --ledger <URI>            SACKER_LEDGER             dynamo://<region>/<prefix>, s3://<bucket> or file:///<path>; several: repeat it
   --store <URI>             SACKER_STORE              s3://<bucket> or file:///<path>
   --to <PATH>               SACKER_TO                 where to, for everything that does not say so itself
   --pin <PINNED SPEC>       SACKER_PIN                these bytes

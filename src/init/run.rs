@@ -72,7 +72,7 @@ pub(super) async fn run(
         Some(uri) => Some(ledger::open(uri, &connect).await?),
         None => None,
     };
-    let store = store::open(&settings.store, &connect).await?;
+    let store = store::open_all(&settings.store, &connect).await?;
     let run = Run { settings, counters, store, ledger };
 
     let artifacts: Vec<Artifact> = stream::iter(requests)
@@ -150,7 +150,7 @@ impl Run<'_> {
         }
         error.with_hint(format!(
             "check that '{}' is the store that the version was added to",
-            self.store.uri()
+            self.store.place()
         ))
     }
 }

@@ -10,7 +10,7 @@ use super::request::{Request, What, check_replaced, no_destination};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::fetch::Patience;
-use crate::model::{LedgerUri, StoreUri};
+use crate::model::{LedgerUri, StoreUris};
 
 /// The whole run may take this long where nobody says otherwise: gigabytes over a slow network, and still an end.
 const TIMEOUT: Duration = Duration::from_mins(10);
@@ -25,7 +25,7 @@ pub(super) struct Settings {
     pub(super) requests: Vec<Request>,
     /// Set if, and only if, a request needs it.
     pub(super) ledger: Option<LedgerUri>,
-    pub(super) store: StoreUri,
+    pub(super) store: StoreUris,
     /// Permission bits instead of the recorded ones.
     pub(super) mode: Option<u32>,
     /// For the whole run.
@@ -64,7 +64,8 @@ impl Settings {
             flag.clone().or_else(|| environment.get(variable).map(str::to_owned))
         };
         let requests = requests(arguments, environment)?;
-        let store = get(&arguments.store, "SACKER_STORE").ok_or_else(|| {
+        let flags = (!arguments.store.is_empty()).then(|| arguments.store.join(" "));
+        let store = get(&flags, "SACKER_STORE").ok_or_else(|| {
             Error::invalid("no store is set").with_hint("give --store s3://<bucket>, or set SACKER_STORE")
         })?;
         let by_spec = requests.iter().find_map(|request| match &request.what {
@@ -188,14 +189,14 @@ mod tests {
     #[test]
     fn flags_win_over_variables() {
         let arguments = Arguments {
-            store: Some("s3://other".to_owned()),
+            store: vec!["s3://other".to_owned(), "file:///spare".to_owned()],
             to: Some("/flag".into()),
             timeout: Some("90s".to_owned()),
             ..specs(&["frontend@live"])
         };
         let pairs = [STORE, LEDGER, ("SACKER_TO", "/variable"), ("SACKER_TIMEOUT", "1h")];
         let settings = Settings::resolve(&arguments, &environment(&pairs)).expect("settings");
-        assert_eq!(settings.store.to_string(), "s3://other");
+        assert_eq!(settings.store.to_string(), "s3://other file:///spare");
         assert_eq!(settings.ledger.map(|uri| uri.to_string()).as_deref(), Some(LEDGER.1));
         assert_eq!(settings.requests[0].to, Path::new("/flag"));
         assert_eq!(settings.timeout, Duration::from_secs(90));

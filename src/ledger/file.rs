@@ -427,7 +427,7 @@ mod tests {
     #[tokio::test]
     async fn a_ledger_that_is_not_there_is_named() {
         let folder = tempfile::tempdir().expect("a temporary directory");
-        let objects = FileObjects::new(&FileLocation { path: folder.path().join("none") });
+        let objects = FileObjects::new(&FileLocation::at(folder.path().join("none")));
         for error in [
             objects.get("a").await.map(|_| ()).expect_err("no ledger"),
             objects.list("a/", "a/", 1).await.map(|_| ()).expect_err("no ledger"),

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +57,11 @@ pub struct S3Location {
     pub single_writer: bool,
     /// The numbering to set up (`init`); later the ledger's own record decides.
     pub versions: Option<Numbering>,
+    /// Stores only: a blob that is there is never written again (`If-None-Match: *` on every PUT), because a policy of the
+    /// bucket demands it.
+    pub create_only: bool,
+    /// Stores only: how long an unreferenced blob is left alone; see [`FileLocation::grace`].
+    pub grace: Option<Duration>,
 }
 
 // Numbering is part of a key in caches of open ledgers.
@@ -70,6 +76,16 @@ impl std::hash::Hash for Numbering {
 pub struct FileLocation {
     /// The directory.
     pub path: PathBuf,
+    /// Stores only: how long an unreferenced blob is left alone, if not as long as usual. All writers of a store and its
+    /// garbage collection must agree on it, so it is part of where the store is.
+    pub grace: Option<Duration>,
+}
+
+impl FileLocation {
+    /// A directory, with the usual settings.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), grace: None }
+    }
 }
 
 /// Where a ledger lives.
@@ -90,6 +106,62 @@ pub enum StoreUri {
     S3(S3Location),
     /// Files in a directory.
     File(FileLocation),
+}
+
+/// One store, or several that hold the same blobs: at least one, each once.
+///
+/// As text: URIs separated by white space, which no URI contains.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct StoreUris(Vec<StoreUri>);
+
+impl StoreUris {
+    /// Stores in the order in which they are written and asked.
+    ///
+    /// # Errors
+    /// `Invalid` for none, and for one that is there twice.
+    pub fn new(uris: Vec<StoreUri>) -> Result<Self> {
+        if uris.is_empty() {
+            return Err(Error::invalid("no store is named"));
+        }
+        for (index, uri) in uris.iter().enumerate() {
+            if uris[..index].contains(uri) {
+                return Err(Error::invalid(format!("the store '{uri}' is named twice")));
+            }
+        }
+        Ok(Self(uris))
+    }
+}
+
+impl std::ops::Deref for StoreUris {
+    type Target = [StoreUri];
+
+    fn deref(&self) -> &[StoreUri] {
+        &self.0
+    }
+}
+
+impl From<StoreUri> for StoreUris {
+    fn from(uri: StoreUri) -> Self {
+        Self(vec![uri])
+    }
+}
+
+impl FromStr for StoreUris {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::new(text.split_whitespace().map(str::parse).collect::<Result<_>>()?)
+    }
+}
+
+impl fmt::Display for StoreUris {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, uri) in self.iter().enumerate() {
+            let space = if index == 0 { "" } else { " " };
+            write!(f, "{space}{uri}")?;
+        }
+        Ok(())
+    }
 }
 
 /// A URI cut into its parts, before any meaning.
@@ -221,7 +293,36 @@ fn dynamo(mut parts: Parts<'_>) -> Result<DynamoLocation> {
     parts.finish(DynamoLocation { region, prefix, endpoint }, "endpoint")
 }
 
-fn s3(mut parts: Parts<'_>) -> Result<S3Location> {
+/// The shortest grace: S3 tells ages in whole seconds, so nothing shorter can be compared. Below an hour is for tests only.
+const GRACE_MIN: Duration = Duration::from_secs(2);
+
+/// What a URI is for: some parameters belong to one kind only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Use {
+    Ledger,
+    Store,
+}
+
+/// The parameter `grace` of a store.
+fn grace(parts: &mut Parts<'_>, purpose: Use) -> Result<Option<Duration>> {
+    if purpose == Use::Ledger {
+        return Ok(None);
+    }
+    let Some(text) = parts.take("grace") else { return Ok(None) };
+    let duration = text.parse::<jiff::SignedDuration>().ok().and_then(|span| Duration::try_from(span).ok());
+    match duration.filter(|duration| *duration >= GRACE_MIN) {
+        Some(duration) => Ok(Some(duration)),
+        None => Err(parts.broken("grace is a time of at least 2s, such as '24h'")),
+    }
+}
+
+fn shown_grace(grace: Option<Duration>) -> Option<String> {
+    grace.map(|grace| {
+        jiff::SignedDuration::try_from(grace).map_or_else(|_| String::new(), |span| format!("{span:#}"))
+    })
+}
+
+fn s3(mut parts: Parts<'_>, purpose: Use) -> Result<S3Location> {
     let bucket = parts.authority.to_owned();
     let allowed =
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-');
@@ -237,17 +338,33 @@ fn s3(mut parts: Parts<'_>) -> Result<S3Location> {
     let region = parts.take("region");
     let path_style = parts.take_flag("path_style")?.unwrap_or(endpoint.is_some());
     let single_writer = parts.take_flag("single_writer")?.unwrap_or(false);
+    let grace = grace(&mut parts, purpose)?;
+    let create_only = purpose == Use::Store && parts.take_flag("create_only")?.unwrap_or(false);
     let versions = match parts.take("versions").as_deref() {
         None => None,
         Some("sequence") => Some(Numbering::Sequence),
         Some("timestamp") => Some(Numbering::Timestamp),
         Some(_) => return Err(parts.broken("versions is 'sequence' or 'timestamp'")),
     };
-    let location = S3Location { bucket, prefix, endpoint, region, path_style, single_writer, versions };
-    parts.finish(location, "endpoint, region, path_style, single_writer, versions")
+    let location = S3Location {
+        bucket,
+        prefix,
+        endpoint,
+        region,
+        path_style,
+        single_writer,
+        versions,
+        create_only,
+        grace,
+    };
+    let known = match purpose {
+        Use::Ledger => "endpoint, region, path_style, single_writer, versions",
+        Use::Store => "endpoint, region, path_style, single_writer, versions, create_only, grace",
+    };
+    parts.finish(location, known)
 }
 
-fn file(parts: Parts<'_>) -> Result<FileLocation> {
+fn file(mut parts: Parts<'_>, purpose: Use) -> Result<FileLocation> {
     if !parts.authority.is_empty() || parts.path.is_empty() {
         return Err(parts.broken("it must be file:///<absolute path>"));
     }
@@ -261,7 +378,8 @@ fn file(parts: Parts<'_>) -> Result<FileLocation> {
         return Err(parts.broken("it must name a directory of its own, not '/'"));
     }
     let path = PathBuf::from(format!("/{}", components.join("/")));
-    parts.finish(FileLocation { path }, "none")
+    let grace = grace(&mut parts, purpose)?;
+    parts.finish(FileLocation { path, grace }, if purpose == Use::Store { "grace" } else { "none" })
 }
 
 impl FromStr for LedgerUri {
@@ -271,8 +389,8 @@ impl FromStr for LedgerUri {
         let parts = Parts::cut(text)?;
         match parts.scheme {
             "dynamo" => dynamo(parts).map(Self::Dynamo),
-            "s3" => s3(parts).map(Self::S3),
-            "file" => file(parts).map(Self::File),
+            "s3" => s3(parts, Use::Ledger).map(Self::S3),
+            "file" => file(parts, Use::Ledger).map(Self::File),
             other => Err(parts.broken(format_args!(
                 "'{other}' is not a kind of ledger; use dynamo://<region>/<prefix>, s3://<bucket> or file:///<path>"
             ))),
@@ -286,8 +404,8 @@ impl FromStr for StoreUri {
     fn from_str(text: &str) -> Result<Self> {
         let parts = Parts::cut(text)?;
         match parts.scheme {
-            "s3" => s3(parts).map(Self::S3),
-            "file" => file(parts).map(Self::File),
+            "s3" => s3(parts, Use::Store).map(Self::S3),
+            "file" => file(parts, Use::Store).map(Self::File),
             other => Err(parts.broken(format_args!(
                 "'{other}' is not a kind of store; use s3://<bucket> or file:///<path>"
             ))),
@@ -345,6 +463,8 @@ impl fmt::Display for S3Location {
                 ("path_style", path_style),
                 ("single_writer", self.single_writer.then_some("true")),
                 ("versions", self.versions.map(Numbering::as_str)),
+                ("create_only", self.create_only.then_some("true")),
+                ("grace", shown_grace(self.grace).as_deref()),
             ],
         )
     }
@@ -352,7 +472,8 @@ impl fmt::Display for S3Location {
 
 impl fmt::Display for FileLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "file://{}", self.path.display())
+        write!(f, "file://{}", self.path.display())?;
+        write_query(f, &[("grace", shown_grace(self.grace).as_deref())])
     }
 }
 
@@ -392,6 +513,32 @@ mod tests {
         ] {
             let uri: LedgerUri = text.parse().expect(text);
             assert_eq!(uri.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn stores_have_parameters_of_their_own() {
+        for text in ["s3://bucket?create_only=true&grace=48h", "file:///var/blobs?grace=2s"] {
+            let uri: StoreUri = text.parse().expect(text);
+            assert_eq!(uri.to_string(), text);
+            let error = text.parse::<LedgerUri>().expect_err("not for ledgers").to_string();
+            assert!(error.contains("unknown parameter"), "{error}");
+        }
+        let error = "file:///var/blobs?grace=1s".parse::<StoreUri>().expect_err("too short").to_string();
+        assert!(error.contains("grace is a time of at least 2s"), "{error}");
+    }
+
+    #[test]
+    fn several_stores_are_separated_by_white_space() {
+        let stores: StoreUris = " s3://one\n file:///two\ts3://three ".parse().expect("three");
+        assert_eq!((stores.len(), stores.to_string().as_str()), (3, "s3://one file:///two s3://three"));
+        for (text, rule) in [
+            ("", "no store is named"),
+            ("s3://one s3://one", "named twice"),
+            ("s3://one ftp://x", "not a kind"),
+        ] {
+            let error = text.parse::<StoreUris>().expect_err(text).to_string();
+            assert!(error.contains(rule), "{error}");
         }
     }
 

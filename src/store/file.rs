@@ -16,11 +16,12 @@ use tempfile::NamedTempFile;
 use tokio::sync::mpsc;
 
 use super::source::{Source, blocking};
-use super::{BlobFile, BlobInfo, BlobReader, Progress, PutOutcome, Store};
+use super::timing::Timing;
+use super::{BlobFile, BlobInfo, BlobReader, Progress, PutOutcome, Store, file_collect};
 use crate::crash_point::crash_point_at;
 use crate::error::{Error, Meaning, Missing, Result};
 use crate::files;
-use crate::model::{FileLocation, Sha256, StoreUri};
+use crate::model::{FileLocation, Sha256};
 
 /// Bytes that are written at once.
 const CHUNK: usize = 1 << 20;
@@ -33,20 +34,20 @@ const PIECE: usize = 256 << 10;
 const READ_AHEAD: usize = 4;
 
 /// What the names of unfinished blobs begin with; no digest does.
-const UNFINISHED: &str = ".unfinished-";
+pub(super) const UNFINISHED: &str = ".unfinished-";
 
 /// Blobs in one directory.
 #[derive(Debug)]
 pub(super) struct FileStore {
-    uri: StoreUri,
-    root: Arc<Path>,
+    pub(super) location: FileLocation,
+    pub(super) root: Arc<Path>,
     swept: Arc<Once>,
 }
 
 impl FileStore {
     pub(super) fn new(location: &FileLocation) -> Self {
         Self {
-            uri: StoreUri::File(location.clone()),
+            location: location.clone(),
             root: Arc::from(location.path.as_path()),
             swept: Arc::new(Once::new()),
         }
@@ -58,7 +59,7 @@ impl FileStore {
 }
 
 /// An I/O error by meaning.
-fn failed(operation: &'static str, path: &Path, error: io::Error) -> Error {
+pub(super) fn failed(operation: &'static str, path: &Path, error: io::Error) -> Error {
     if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) {
         let resource = path.display().to_string();
         let meaning = Meaning::Denied { action: operation.to_owned(), resource };
@@ -72,20 +73,29 @@ fn sync(directory: &Path) -> Result<()> {
     files::sync_directory(directory).map_err(|error| failed("sync", directory, error))
 }
 
-fn create(directory: &Path) -> Result<bool> {
+pub(super) fn create(directory: &Path) -> Result<bool> {
     files::create_directories(directory).map_err(|error| failed("create", directory, error))
 }
 
-/// Makes a blob durable that is there already: whoever wrote it may not have come that far. False if there is none of this
-/// size.
-fn confirm(path: &Path, size: u64) -> Result<bool> {
-    if !fs::metadata(path).is_ok_and(|there| there.is_file() && there.len() == size) {
+/// Whether a blob of this size is there that collection leaves alone for long enough. Makes it durable: whoever wrote it may
+/// not have come that far.
+fn suffices(path: &Path, size: u64, timing: Timing) -> Result<bool> {
+    let Ok(metadata) = fs::metadata(path) else { return Ok(false) };
+    if !metadata.is_file() || metadata.len() != size {
+        return Ok(false);
+    }
+    let root = path.parent().unwrap_or(path);
+    if !timing.is_fresh(modified(&metadata), file_collect::now(root).ok()) {
         return Ok(false);
     }
     File::open(path).and_then(|file| file.sync_all()).map_err(|error| failed("sync", path, error))?;
     path.parent().map_or(Ok(()), sync)?;
     crash_point_at("store.file.confirmed", path);
     Ok(true)
+}
+
+pub(super) fn modified(metadata: &fs::Metadata) -> Option<jiff::Timestamp> {
+    metadata.modified().ok().and_then(|time| jiff::Timestamp::try_from(time).ok())
 }
 
 /// Removes what killed processes left in the store. Looked for once per store that is opened.
@@ -98,8 +108,7 @@ fn sweep(root: &Path) {
 fn look(root: &Path, path: &Path) -> Result<Option<BlobInfo>> {
     match fs::metadata(path) {
         Ok(metadata) if metadata.is_file() => {
-            let modified = metadata.modified().ok().and_then(|time| jiff::Timestamp::try_from(time).ok());
-            Ok(Some(BlobInfo { size: metadata.len(), modified }))
+            Ok(Some(BlobInfo { size: metadata.len(), modified: modified(&metadata) }))
         }
         Ok(_) => Err(Error::corrupt(path.display().to_string(), "it is no regular file")),
         Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -137,21 +146,20 @@ impl Incoming {
         Ok((bytes.len(), self))
     }
 
-    /// Gives the finished blob its name. A blob that is there already stays, unless it has another size and so cannot
+    /// Gives the finished blob its name. What is there already is replaced: it is the same bytes and too old, or it cannot
     /// be right.
     fn finish(self, path: &Path) -> Result<PutOutcome> {
         self.source.check()?;
         self.file.as_file().sync_all().map_err(|error| failed("write", path, error))?;
         crash_point_at("store.file.synced", self.file.path());
-        let replace = fs::metadata(path).is_ok_and(|there| there.len() != self.source.size());
-        let named =
-            if replace { self.file.persist(path) } else { self.file.persist_noclobber(path) }.map(|_| ());
-        match named {
-            Ok(()) => crash_point_at("store.file.named", path),
+        match self.file.persist_noclobber(path) {
+            Ok(_) => crash_point_at("store.file.named", path),
             Err(error) if error.error.kind() == ErrorKind::AlreadyExists => {
-                // Another writer gave the name: it may not be durable yet.
-                confirm(path, self.source.size())?;
-                return Ok(PutOutcome::AlreadyThere);
+                // Collection must not delete by this name between its last look and ours.
+                let root = path.parent().unwrap_or(path);
+                let _lock = file_collect::lock_for_writing(root)?;
+                error.file.persist(path).map_err(|error| failed("write", path, error.error))?;
+                crash_point_at("store.file.replaced", path);
             }
             Err(error) => return Err(failed("write", path, error.error)),
         }
@@ -182,8 +190,12 @@ fn read_ahead(mut file: File, path: &Path, mut left: u64, chunks: &mpsc::Sender<
 
 #[async_trait]
 impl Store for FileStore {
-    fn uri(&self) -> &StoreUri {
-        &self.uri
+    fn place(&self) -> String {
+        self.location.to_string()
+    }
+
+    fn timing(&self) -> Timing {
+        Timing::new(self.location.grace)
     }
 
     async fn init(&self) -> Result<Vec<String>> {
@@ -198,9 +210,9 @@ impl Store for FileStore {
     async fn put(&self, blob: BlobFile<'_>, progress: Progress<'_>) -> Result<PutOutcome> {
         let (root, path, size) = (self.root.clone(), self.path(&blob.sha256), blob.size);
         let there = {
-            let path = path.clone();
+            let (path, timing) = (path.clone(), self.timing());
             // A store that is not there yet has no blob; the directory is made on the way.
-            blocking(move || confirm(&path, size))
+            blocking(move || suffices(&path, size, timing))
         };
         if there.await? {
             return Ok(PutOutcome::AlreadyThere);

@@ -13,16 +13,25 @@ use futures::stream::BoxStream;
 
 use crate::connect::Connect;
 use crate::error::Result;
-use crate::model::{Sha256, StoreUri};
+use crate::model::{Sha256, StoreUri, StoreUris};
 
+mod collect;
 mod file;
+mod file_collect;
 #[cfg(feature = "store-s3")]
 mod multipart;
 #[cfg(feature = "store-s3")]
 mod s3;
 #[cfg(feature = "store-s3")]
+mod s3_collect;
+#[cfg(feature = "store-s3")]
 mod sending;
+mod several;
 mod source;
+mod timing;
+
+pub use collect::{Collect, Deletion, Listed, StoredBlob, StoredManifest, Unfinished, open_for_collection};
+pub use timing::{RESOLUTION, Timing};
 
 /// What is known of a blob without reading it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,9 +70,9 @@ pub struct BlobFile<'a> {
 /// What `put` did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PutOutcome {
-    /// The bytes were sent.
+    /// The bytes were sent, and count as new from now on.
     Uploaded,
-    /// The store already had them.
+    /// The store already had them, and nothing can collect them before [`Timing::publish_within`] is over.
     AlreadyThere,
 }
 
@@ -78,7 +87,15 @@ pub type Progress<'a> = &'a (dyn Fn(u64) + Send + Sync);
 #[async_trait]
 pub trait Store: Send + Sync + Debug {
     /// Where it is, for messages.
-    fn uri(&self) -> &StoreUri;
+    fn place(&self) -> String;
+
+    /// The times that its writers keep.
+    fn timing(&self) -> Timing;
+
+    /// The stores behind this one, where it is several; none otherwise.
+    fn parts(&self) -> &[Arc<dyn Store>] {
+        &[]
+    }
 
     /// Creates what the store needs (bucket, directory). Idempotent. Returns a line per thing done.
     async fn init(&self) -> Result<Vec<String>>;
@@ -86,6 +103,9 @@ pub trait Store: Send + Sync + Debug {
     /// Stores a file's bytes under their digest. Durable when it returns. Checks that the bytes it sent have that digest
     /// (`Corrupt` when the file changed meanwhile; nothing is stored then). A cancelled or failed `put` leaves nothing
     /// under the digest. A writer that may not read the store uploads without looking first.
+    ///
+    /// A blob that is there is sent again unless it is [fresh](Timing::is_fresh): garbage collection may be about to delete
+    /// it, and only its age tells it not to. Nothing is sent again to a store that is create-only.
     async fn put(&self, blob: BlobFile<'_>, progress: Progress<'_>) -> Result<PutOutcome>;
 
     /// What is known of a blob; nothing if it is absent.
@@ -115,4 +135,19 @@ pub async fn open(uri: &StoreUri, connect: &Connect) -> Result<Arc<dyn Store>> {
             Err(crate::error::Error::invalid(format!("this build has no store for {uri}")))
         }
     }
+}
+
+/// Opens one store, or several as one: writes go to all in their order, reads to the first that has the blob.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_all(uris: &StoreUris, connect: &Connect) -> Result<Arc<dyn Store>> {
+    if let [uri] = &**uris {
+        return open(uri, connect).await;
+    }
+    let mut stores = Vec::with_capacity(uris.len());
+    for uri in uris.iter() {
+        stores.push(open(uri, connect).await?);
+    }
+    Ok(Arc::new(several::Several::new(stores)))
 }

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio_util::task::TaskTracker;
 
-use super::s3::{S3Store, WRITE};
+use super::PutOutcome;
+use super::s3::{Refused, S3Store, WRITE, refused};
 use super::sending::Sent;
 use super::source::Source;
 use crate::aws::status_and_code;
@@ -42,7 +43,7 @@ fn part_size(size: u64) -> u64 {
 /// Where that does not happen the bucket's own rule for incomplete uploads has to; nothing is visible either way.
 ///
 /// [`Store::settle`]: super::Store::settle
-pub(super) async fn put(store: &S3Store, key: &str, source: Source, sent: &Arc<Sent>) -> Result<()> {
+pub(super) async fn put(store: &S3Store, key: &str, source: Source, sent: &Arc<Sent>) -> Result<PutOutcome> {
     let bucket = &store.bucket;
     let request = bucket.client.create_multipart_upload().bucket(&bucket.name).key(bucket.key(key));
     let request = request.content_type("application/octet-stream");
@@ -65,7 +66,7 @@ pub(super) async fn put(store: &S3Store, key: &str, source: Source, sent: &Arc<S
         Ok(parts) => complete(store, key, &upload, parts, size).await,
         Err(error) => Err(error),
     };
-    if outcome.is_ok() {
+    if matches!(outcome, Ok(PutOutcome::Uploaded)) {
         upload.open = false;
     } else {
         upload.abort().await;
@@ -157,19 +158,31 @@ async fn complete(
     upload: &Upload,
     parts: Vec<CompletedPart>,
     size: u64,
-) -> Result<()> {
+) -> Result<PutOutcome> {
     let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
-    let request = upload.client.complete_multipart_upload().bucket(&upload.bucket).key(&upload.key);
-    let request = request.upload_id(&upload.id).multipart_upload(parts).customize();
-    // The server may take its time to put the parts together; a minute per GiB is more than any needs.
-    let request = request.config_override(store.transfer(size / 16));
-    let Err(error) = around("store.s3.complete", request.send()).await else { return Ok(()) };
+    let mut backoff = store.backoff();
+    let error = loop {
+        let request = upload.client.complete_multipart_upload().bucket(&upload.bucket).key(&upload.key);
+        let request = request.upload_id(&upload.id).multipart_upload(parts.clone());
+        let request = request.set_if_none_match(store.condition()).customize();
+        // The server may take its time to put the parts together; a minute per GiB is more than any needs.
+        let request = request.config_override(store.transfer(size / 16));
+        match around("store.s3.complete", request.send()).await {
+            Ok(_) => return Ok(PutOutcome::Uploaded),
+            Err(error) => match refused(&error) {
+                // Another upload of the same bytes, or an earlier attempt of this request, came first.
+                Refused::IsThere => return Ok(PutOutcome::AlreadyThere),
+                Refused::OtherWriter if backoff.pause().await => {}
+                _ => break error,
+            },
+        }
+    };
     if status_and_code(&error).0 == Some(404) {
         // An earlier attempt of this very request went through and its reply was lost: the upload is gone because it is
         // complete.
         let head = upload.client.head_object().bucket(&upload.bucket).key(&upload.key).send().await;
         if head.is_ok_and(|head| head.content_length() == i64::try_from(size).ok()) {
-            return Ok(());
+            return Ok(PutOutcome::Uploaded);
         }
     }
     Err(store.bucket.error(WRITE, key, &error))

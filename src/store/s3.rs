@@ -9,22 +9,29 @@ use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::base64;
 use aws_smithy_types::checksum_config::ResponseChecksumValidation;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_smithy_types::timeout::TimeoutConfig;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _};
+use tokio::sync::OnceCell;
 use tokio_util::task::TaskTracker;
 
 use super::sending::Sent;
 use super::source::Source;
+use super::timing::Timing;
 use super::{BlobFile, BlobInfo, BlobReader, Progress, PutOutcome, Store, multipart};
 use crate::aws::bucket::{Bucket, Operation};
+use crate::aws::date::{ServerDate, timestamp};
 use crate::aws::{status_and_code, transfer_timeouts};
 use crate::connect::Connect;
 use crate::crash_point::around;
 use crate::error::{Error, Meaning, Missing, Result};
-use crate::model::{S3Location, Sha256, StoreUri};
+use crate::model::{S3Location, Sha256};
+use crate::retry::Backoff;
 
 /// Up to this size a blob is sent in one request: the server then compares the bytes with the digest itself.
 const SINGLE_MAX: u64 = 64 << 20;
@@ -36,9 +43,11 @@ pub(super) const WRITE: Operation = Operation { words: "store the blob", action:
 /// Blobs in one bucket.
 #[derive(Debug)]
 pub(super) struct S3Store {
-    uri: StoreUri,
+    pub(super) location: S3Location,
     pub(super) bucket: Bucket,
     connect: Connect,
+    /// Whether the bucket keeps old versions, once asked. Switching that is nothing that happens during a command.
+    pub(super) versioned: OnceCell<bool>,
     /// Uploads that are being given up.
     pub(super) giving_up: TaskTracker,
 }
@@ -55,9 +64,10 @@ impl S3Store {
         let config = config.response_checksum_validation(ResponseChecksumValidation::WhenRequired);
         bucket.client = Client::from_conf(config.build());
         Ok(Self {
-            uri: StoreUri::S3(location.clone()),
+            location: location.clone(),
             bucket,
             connect: connect.clone(),
+            versioned: OnceCell::new(),
             giving_up: TaskTracker::new(),
         })
     }
@@ -68,16 +78,27 @@ impl S3Store {
         aws_sdk_s3::config::Builder::new().timeout_config(timeouts)
     }
 
+    /// How often a create-only write may be tried against another one that is on its way.
+    pub(super) fn backoff(&self) -> Backoff {
+        Backoff::new(self.connect.clock.clone(), self.connect.deadline)
+    }
+
+    /// The condition of every write of a blob.
+    pub(super) fn condition(&self) -> Option<String> {
+        self.location.create_only.then(|| "*".to_owned())
+    }
+
     /// The blob's size and age; nothing on 404, which may also mean that there is no bucket.
-    async fn look(&self, key: &str) -> std::result::Result<Option<BlobInfo>, Look> {
+    async fn look(&self, key: &str) -> std::result::Result<Option<Seen>, Look> {
         let request = self.bucket.client.head_object().bucket(&self.bucket.name).key(self.bucket.key(key));
-        match request.send().await {
-            Ok(head) => Ok(Some(BlobInfo {
-                size: head.content_length().and_then(|size| size.try_into().ok()).unwrap_or(0),
-                modified: head.last_modified().and_then(|time| {
-                    let nanoseconds = i32::try_from(time.subsec_nanos()).ok()?;
-                    jiff::Timestamp::new(time.secs(), nanoseconds).ok()
-                }),
+        let date = ServerDate::default();
+        match request.customize().interceptor(date.clone()).send().await {
+            Ok(head) => Ok(Some(Seen {
+                info: BlobInfo {
+                    size: head.content_length().and_then(|size| size.try_into().ok()).unwrap_or(0),
+                    modified: head.last_modified().and_then(timestamp),
+                },
+                at: date.get(),
             })),
             Err(error) => match status_and_code(&error).0 {
                 Some(404) => Ok(None),
@@ -88,21 +109,44 @@ impl S3Store {
         }
     }
 
-    async fn put_single(&self, key: &str, source: Source, sent: &Arc<Sent>) -> Result<()> {
+    /// Whether what is there makes sending the bytes unnecessary.
+    fn suffices(&self, seen: &Seen, size: u64, key: &str) -> Result<bool> {
+        let same = seen.info.size == size;
+        if self.location.create_only && !same {
+            let why =
+                format!("it has {} bytes instead of {size}, and the store is create-only", seen.info.size);
+            let hint = "whoever may delete in the bucket has to delete it first";
+            return Err(Error::corrupt(self.bucket.uri(key), why).with_hint(hint));
+        }
+        // Another size cannot be these bytes: whatever it is, it is replaced. A create-only store cannot make the blob
+        // younger; collection there hides first and deletes later, when the reference is visible.
+        Ok(same && (self.location.create_only || self.timing().is_fresh(seen.info.modified, seen.at)))
+    }
+
+    async fn put_single(&self, key: &str, source: Source, sent: &Arc<Sent>) -> Result<PutOutcome> {
         let (size, digest) = (source.size(), source.sha256());
         // One byte more than expected, so that a file that grew is noticed.
         let most = usize::try_from(size).unwrap_or(usize::MAX).saturating_add(1);
         let (bytes, source) = source.next_off_executor(most).await?;
         source.check()?;
-        let request = self.bucket.client.put_object().bucket(&self.bucket.name).key(self.bucket.key(key));
-        let request = request
-            .content_type("application/octet-stream")
-            .checksum_sha256(base64::encode(digest.as_bytes()))
-            .body(sent.body(bytes));
-        let request = request.customize().config_override(self.transfer(size));
-        match around("store.s3.put", request.send()).await {
-            Ok(_) => Ok(()),
-            Err(error) => Err(self.bucket.error(WRITE, key, &error)),
+        let mut backoff = self.backoff();
+        loop {
+            let request = self.bucket.client.put_object().bucket(&self.bucket.name).key(self.bucket.key(key));
+            let request = request
+                .content_type("application/octet-stream")
+                .checksum_sha256(base64::encode(digest.as_bytes()))
+                .set_if_none_match(self.condition())
+                .body(sent.body(bytes.clone()));
+            let request = request.customize().config_override(self.transfer(size));
+            match around("store.s3.put", request.send()).await {
+                Ok(_) => return Ok(PutOutcome::Uploaded),
+                Err(error) => match refused(&error) {
+                    // Perhaps by an earlier attempt of this very request, whose reply was lost.
+                    Refused::IsThere => return Ok(PutOutcome::AlreadyThere),
+                    Refused::OtherWriter if backoff.pause().await => {}
+                    _ => return Err(self.bucket.error(WRITE, key, &error)),
+                },
+            }
         }
     }
 
@@ -123,6 +167,34 @@ impl S3Store {
         };
         let body = Body { bytes: output.body, left: size - offset, uri: self.bucket.uri(key) };
         Ok(BlobReader { size, stream: stream::try_unfold(body, Body::next).boxed() })
+    }
+}
+
+/// What is known of a blob, and when that was so by the server's clock.
+struct Seen {
+    info: BlobInfo,
+    at: Option<jiff::Timestamp>,
+}
+
+/// Why a conditional write was refused.
+pub(super) enum Refused {
+    /// There is such a blob.
+    IsThere,
+    /// Somebody else is writing at this moment.
+    OtherWriter,
+    /// For another reason than the condition.
+    Otherwise,
+}
+
+/// Why a write on condition of absence failed.
+pub(super) fn refused<E>(error: &SdkError<E, HttpResponse>) -> Refused
+where
+    E: ProvideErrorMetadata,
+{
+    match status_and_code(error).0 {
+        Some(412) => Refused::IsThere,
+        Some(409) => Refused::OtherWriter,
+        _ => Refused::Otherwise,
     }
 }
 
@@ -158,8 +230,12 @@ impl Body {
 
 #[async_trait]
 impl Store for S3Store {
-    fn uri(&self) -> &StoreUri {
-        &self.uri
+    fn place(&self) -> String {
+        self.location.to_string()
+    }
+
+    fn timing(&self) -> Timing {
+        Timing::new(self.location.grace)
     }
 
     async fn settle(&self) {
@@ -175,26 +251,24 @@ impl Store for S3Store {
     async fn put(&self, blob: BlobFile<'_>, progress: Progress<'_>) -> Result<PutOutcome> {
         let key = blob.sha256.to_string();
         match self.look(&key).await {
-            // Another size cannot be these bytes: whatever it is, it is replaced.
-            Ok(Some(info)) if info.size == blob.size => return Ok(PutOutcome::AlreadyThere),
+            Ok(Some(seen)) if self.suffices(&seen, blob.size, &key)? => return Ok(PutOutcome::AlreadyThere),
             Ok(_) | Err(Look::Refused(_)) => {}
             Err(Look::Failed(error)) => return Err(error),
         }
         let source = Source::open_blob(blob).await?;
         let sent = Arc::new(Sent::default());
         if blob.size <= SINGLE_MAX {
-            sent.report(blob.size, progress, self.put_single(&key, source, &sent)).await?;
+            sent.report(blob.size, progress, self.put_single(&key, source, &sent)).await
         } else {
             let put = Box::pin(multipart::put(self, &key, source, &sent));
-            sent.report(blob.size, progress, put).await?;
+            sent.report(blob.size, progress, put).await
         }
-        Ok(PutOutcome::Uploaded)
     }
 
     async fn head(&self, sha256: &Sha256) -> Result<Option<BlobInfo>> {
         match self.look(&sha256.to_string()).await {
             Ok(None) => self.bucket.check(LOOK.words).await.map(|()| None),
-            Ok(info) => Ok(info),
+            Ok(seen) => Ok(seen.map(|seen| seen.info)),
             Err(Look::Refused(error) | Look::Failed(error)) => Err(error),
         }
     }

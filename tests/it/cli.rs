@@ -5,5 +5,7 @@ mod backends;
 mod failures;
 mod help;
 mod home;
+mod killed;
 mod promotion;
 mod transfers;
+mod upkeep;

@@ -437,7 +437,7 @@ async fn behind_a_proxy(
     let mut home = Home::s3(&server).await;
     let record = home.add(bytes).await;
     let proxy = Proxy::start(&server.endpoint, script);
-    let store = home.store.uri().to_string();
+    let store = home.store.place();
     let direct: String = url::form_urlencoded::byte_serialize(server.endpoint.as_bytes()).collect();
     let proxied: String = url::form_urlencoded::byte_serialize(proxy.endpoint().as_bytes()).collect();
     assert!(store.contains(&direct), "{store}");
@@ -517,7 +517,7 @@ async fn a_tag_that_moves_when_its_blob_goes_is_resolved_again() {
     other.add(b"new").await;
     let direct: String = url::form_urlencoded::byte_serialize(server.endpoint.as_bytes()).collect();
     let proxied: String = url::form_urlencoded::byte_serialize(proxy.endpoint().as_bytes()).collect();
-    home.set("SACKER_STORE", other.store.uri().to_string().replace(&direct, &proxied));
+    home.set("SACKER_STORE", other.store.place().replace(&direct, &proxied));
 
     let output = home.command(&["frontend-server@live=app.jar"]).output();
     let ran = Ran::from(output.expect("sacker-init runs"));

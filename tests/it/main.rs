@@ -16,3 +16,4 @@ mod operator;
 mod stores;
 mod support;
 mod tls;
+mod upkeep;

@@ -17,6 +17,8 @@ use crate::support::canned::Canned;
 use crate::support::testbed::{self, S3Server};
 use crate::support::{self, eventually, unique};
 
+pub(crate) mod collect;
+
 const MIB: usize = 1 << 20;
 
 /// The kinds of stores.

@@ -12,6 +12,7 @@ use crate::cli::progress::Progress;
 use crate::cli::session::Session;
 use crate::error::{Error, Meaning, Result};
 use crate::model::{NewVersion, PackageName, Sha256, Version};
+use crate::publish::{Ensured, Publisher};
 use crate::store::{BlobFile, PutOutcome};
 
 #[derive(Debug, clap::Args)]
@@ -65,7 +66,10 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
     }
 
     session.prepare_local_default().await?;
-    let outcome = match upload(&source, sha256, session).await {
+    let store = session.store().await?;
+    let ledger = session.ledger().await?;
+    let publisher = Publisher { ledger: &**ledger, store: &**store, clock: &session.connect.clock };
+    let ensured = match upload(&source, sha256, &publisher, session).await {
         Err(error) if expected.is_some() && matches!(error.meaning(), Meaning::Corrupt { .. }) => {
             // The store saw other bytes than asked for. Whether the file ever had the digest, one more pass tells.
             hash(&mut source, session).await?;
@@ -74,7 +78,7 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
         }
         outcome => outcome?,
     };
-    if source.sha256.is_none() && outcome == PutOutcome::AlreadyThere {
+    if source.sha256.is_none() && ensured.outcome == PutOutcome::AlreadyThere {
         // Nothing was sent, so nobody has compared the file with its digest yet.
         sha256 = hash(&mut source, session).await?;
         check_digest(&source, expected)?;
@@ -89,9 +93,13 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
         if_latest,
         add_id: uuid::Uuid::new_v4().to_string(),
     };
-    let record = session.ledger().await?.add(&package, &new).await?;
-    let version = record.version.to_string();
-    session.printer.line_or(args.output.format, &VersionItem::new(record, &[]), &version)
+    let blob = BlobFile { path: &source.path, sha256, size: source.size };
+    let published = publisher.record(&package, &new, blob, ensured).await?;
+    if published.restored {
+        session.printer.note(format_args!("the blob was deleted meanwhile and was stored again"));
+    }
+    let version = published.record.version.to_string();
+    session.printer.line_or(args.output.format, &VersionItem::new(published.record, &[]), &version)
 }
 
 async fn open(args: &Args, session: &Session<'_>) -> Result<Source> {
@@ -124,12 +132,17 @@ async fn hash(source: &mut Source, session: &Session<'_>) -> Result<Sha256> {
     source.hash(move |bytes| hashing.advance(bytes)).await
 }
 
-async fn upload(source: &Source, sha256: Sha256, session: &Session<'_>) -> Result<PutOutcome> {
+async fn upload(
+    source: &Source,
+    sha256: Sha256,
+    publisher: &Publisher<'_>,
+    session: &Session<'_>,
+) -> Result<Ensured> {
     let size = Some(source.size);
     let progress =
         Progress::new(session.printer, &session.connect.clock, "uploading", &source.basename, size);
     let blob = BlobFile { path: &source.path, sha256, size: source.size };
-    session.store().await?.put(blob, &|bytes| progress.advance(bytes)).await
+    publisher.ensure(blob, &|bytes| progress.advance(bytes)).await
 }
 
 /// Compares what was asked for with what was read, where it was read.

@@ -33,6 +33,8 @@ Where the ledger and the store are. The first that says so counts, for each of t
      (XDG_CONFIG_HOME is ~/.config by default), else ~/.sacker.json
 With neither of the two set anywhere they are directories below $XDG_DATA_HOME/sacker (~/.local/share/sacker).
 A file has the keys 'ledger' and 'store' and no others. A file in the current directory is never read.
+A store may be several, all with the same blobs: a list in the file, --store more than once, or URIs separated by
+blanks in SACKER_STORE. Writes go to all of them in that order, reads to the first that has the blob.
 
 Ledgers:
   dynamo://<region>/<table prefix>    two DynamoDB tables
@@ -41,7 +43,10 @@ Ledgers:
 Stores:
   s3://<bucket>[/<prefix>]
   file:///<directory>
-Parameters: ?endpoint=URL for servers other than AWS; with s3:// also region, path_style, single_writer, versions.
+Parameters: ?endpoint=URL for servers other than AWS; with s3:// also region, path_style; for ledgers single_writer and
+versions. For stores, the same for everybody who writes to one:
+  create_only=true   blobs are only ever created (If-None-Match), as a policy of the bucket may demand
+  grace=24h          how long 'sacker gc' leaves an unreferenced blob alone after it was last written
 Credentials never stand in a URI: the standard AWS_* variables, profiles and roles are used.
 
 Further variables:
@@ -64,6 +69,8 @@ first two. On a terminal the answer is a table; piped, it is one line per item, 
   add         version
   download    path
   init        what was done
+  prune       package, version, fate
+  gc          blob, size, written, verdict, outcome, why
 -o json and -o yaml give documents whose keys are always there, null where nothing is known.
 -o name gives only what other commands take: package, version or tag; for 'info' the pinned spec.
 ";

@@ -4,12 +4,14 @@ pub(super) mod add;
 pub(super) mod completions;
 pub(super) mod disown;
 pub(super) mod download;
+pub(super) mod gc;
 pub(super) mod help;
 pub(super) mod history;
 pub(super) mod hold;
 pub(super) mod info;
 pub(super) mod init;
 pub(super) mod list;
+pub(super) mod prune;
 pub(super) mod release;
 pub(super) mod tag;
 pub(super) mod tags;
@@ -35,6 +37,8 @@ pub(super) async fn run(command: &Command, session: &Session<'_>) -> Outcome {
         Command::Hold(args) => hold::run(args, session).await,
         Command::Release(args) => release::run(args, session).await,
         Command::Disown(args) => disown::run(args, session).await,
+        Command::Prune(args) => prune::run(args, session).await,
+        Command::Gc(args) => gc::run(args, session).await,
         Command::Init(args) => init::run(args, session).await,
         Command::Completions(args) => completions::run(args, session.printer),
         Command::Help(args) => help::run(args, session.printer),

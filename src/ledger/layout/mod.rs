@@ -102,6 +102,16 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
     }
 }
 
+/// What a write came to, as [`plan`] sees it, and its failure.
+fn sent(put: Result<Put>) -> (plan::Sent, Option<Error>) {
+    match put {
+        Ok(Put::Written(_)) => (plan::Sent::Written, None),
+        Ok(Put::Refused) => (plan::Sent::Refused, None),
+        Err(error) if error.is_transient() => (plan::Sent::Lost, Some(error)),
+        Err(error) => (plan::Sent::Failed, Some(error)),
+    }
+}
+
 #[async_trait]
 impl<O: ConditionalObjects> Ledger for ObjectLedger<O> {
     fn uri(&self) -> &LedgerUri {

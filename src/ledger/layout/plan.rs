@@ -14,7 +14,9 @@
 //! No revision comes twice: every writing of a marked or cleared version, of a fenced, reserved or restored pointer has
 //! an id of its own in it. Whoever dies half way leaves a mark, a fence or a reservation, which mean nothing by themselves.
 
-use crate::model::Version;
+use jiff::Timestamp;
+
+use crate::model::{Event, Numbering, TagState, Version, adopt_legacy};
 
 /// A version object as a removal or a tag's writer finds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,4 +104,173 @@ pub fn approach(found: Found<'_>, has_pointer: bool) -> Approach {
         Found::Marked { .. } => Approach::Clear,
         Found::Live => Approach::Exchange,
     }
+}
+
+/// What is known of a conditional write right after it was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// It was carried out.
+    Written,
+    /// Its condition does not hold.
+    Refused,
+    /// Nobody knows, and trying again may help.
+    Lost,
+    /// It failed for good; an earlier attempt may still have been carried out.
+    Failed,
+}
+
+/// What to do after a conditional write was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AfterSend {
+    /// Nothing: it is carried out.
+    Committed,
+    /// Report the failure: nothing was ever under way.
+    Fail,
+    /// Read back what is there. True: an attempt may be under way.
+    LookBack(bool),
+}
+
+/// What to do after a conditional write was sent, `in_doubt` when an earlier attempt of it may be under way.
+pub fn after_send(sent: Sent, in_doubt: bool) -> AfterSend {
+    match sent {
+        Sent::Written => AfterSend::Committed,
+        Sent::Refused => AfterSend::LookBack(in_doubt),
+        Sent::Failed if !in_doubt => AfterSend::Fail,
+        Sent::Lost | Sent::Failed => AfterSend::LookBack(true),
+    }
+}
+
+/// Where a write is that was not confirmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whereabouts {
+    /// It was carried out.
+    Committed,
+    /// It was not, and what it replaces is as it was: it may still arrive.
+    Pending,
+    /// It was not, and can have no effect any more.
+    Beaten,
+}
+
+/// What to do after it was read back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AfterLook {
+    /// Nothing: it is carried out.
+    Committed,
+    /// Decide anew from what is there.
+    Beaten,
+    /// Send the very same bytes on the very same condition, so that a late attempt and this one cannot both count.
+    Again,
+    /// Report that the outcome is open.
+    Open,
+}
+
+/// What to do with a write that was found there after it had been `sent`.
+pub fn after_look(whereabouts: Whereabouts, sent: Sent, in_doubt: bool) -> AfterLook {
+    match whereabouts {
+        Whereabouts::Committed => AfterLook::Committed,
+        Whereabouts::Beaten => AfterLook::Beaten,
+        // Refused although nothing changed: another write of this key is being decided.
+        Whereabouts::Pending if !in_doubt => AfterLook::Beaten,
+        Whereabouts::Pending if sent != Sent::Failed => AfterLook::Again,
+        Whereabouts::Pending => AfterLook::Open,
+    }
+}
+
+/// Where the event `id` is, by the pointer alone: its exchange replaces a pointer at `before`, and the pointer now is at
+/// the revision `now` with this event. Nothing: the history knows ([`whereabouts_in_history`]).
+pub fn whereabouts_in_pointer<R: PartialEq>(
+    id: &str,
+    before: Option<&R>,
+    now: Option<(&R, Option<&str>)>,
+) -> Option<Whereabouts> {
+    if now.is_some_and(|(_, event)| event == Some(id)) {
+        return Some(Whereabouts::Committed);
+    }
+    (now.map(|(revision, _)| revision) == before).then_some(Whereabouts::Pending)
+}
+
+/// The same where the pointer was replaced since: whoever of ours did that has archived its event before.
+pub fn whereabouts_in_history(id: &str, archived: Option<&str>) -> Whereabouts {
+    if archived == Some(id) { Whereabouts::Committed } else { Whereabouts::Beaten }
+}
+
+/// Whether the pointer's own event is the one that the next follows. `archived`: the history has it under its number. If
+/// not, the newest event of the history is (no pointer, one of a 2015 client, or one whose event lost its number).
+pub fn pointer_is_last(event: Option<&Event>, archived: bool) -> bool {
+    event.is_some() && archived
+}
+
+/// Whether a tag whose pointer does not tell the last event agrees with its history, which ends with `last`: it was
+/// never set, or removed. If not, and if the pointer still is as it was read, a 2015 client wrote or deleted it.
+pub fn agrees(pointer: Option<&TagState>, last: Option<&Event>) -> bool {
+    pointer.is_none() && last.is_none_or(|event| event.to.is_none())
+}
+
+/// How a 2015 client's work enters the history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settlement {
+    /// It is there already (by another writer, or the pointer was set back to what it was): put this event into the
+    /// pointer, with a fence, since it may have been there before.
+    Restore(Event),
+    /// Archive this event, create-only; then put it into the pointer.
+    Adopt(Event),
+}
+
+impl Settlement {
+    /// The event.
+    pub fn event(&self) -> &Event {
+        match self {
+            Self::Restore(event) | Self::Adopt(event) => event,
+        }
+    }
+}
+
+/// How a pointer to `shown` that a 2015 client left is settled with a history that ends with `last`.
+pub fn settlement(last: Option<&Event>, shown: Option<Version>, now: Timestamp, id: String) -> Settlement {
+    match last {
+        Some(last) if last.to == shown => Settlement::Restore(last.clone()),
+        last => Settlement::Adopt(adopt_legacy(last, shown, now, id)),
+    }
+}
+
+/// The first number that an `add` tries, above the highest one that it found. Nothing: there is none left.
+pub fn first_number(numbering: Numbering, highest: Option<Version>, now: Timestamp) -> Option<Version> {
+    let after = highest.map_or(Some(Version::FIRST), Version::next)?;
+    Some(match numbering {
+        Numbering::Sequence => after,
+        Numbering::Timestamp => Version::new(now.as_millisecond()).map_or(after, |stamp| stamp.max(after)),
+    })
+}
+
+/// The number to try after `version` was found taken, for the `taken`th time. In a sequence it is the next one: a taken
+/// number proves that it exists, so no gap arises. Timestamps step ahead by a random number from a doubling window, since
+/// many writers that share one clock and walk by 1 would meet again and again (quadratic).
+pub fn following(version: Version, numbering: Numbering, taken: u32) -> Option<Version> {
+    let step = match numbering {
+        Numbering::Sequence => 1,
+        Numbering::Timestamp if taken <= 3 => 1,
+        Numbering::Timestamp => fastrand::i64(1..=1 << (taken - 3).min(16)),
+    };
+    version.get().checked_add(step).and_then(Version::new)
+}
+
+/// Whose a version number is, after a write that was not confirmed: `there` is the record's `add_id`, if there is a record.
+pub fn taken(there: Option<Option<&str>>, own: &str) -> Whereabouts {
+    match there {
+        None => Whereabouts::Pending,
+        Some(add_id) if add_id == Some(own) => Whereabouts::Committed,
+        // Create-only: whatever of ours is still under way to this key can have no effect any more.
+        Some(_) => Whereabouts::Beaten,
+    }
+}
+
+/// What to do with an `add` that was found so after it had been `sent`. Unlike a pointer, a number where nothing is after
+/// a refusal is tried again: walking on would leave a gap.
+pub fn after_add(whereabouts: Whereabouts, sent: Sent) -> AfterLook {
+    after_look(whereabouts, sent, true)
+}
+
+/// Whether the hint for 2015 readers must be raised to a version that was added.
+pub fn raises(hint: Option<Version>, added: Version) -> bool {
+    hint.is_none_or(|there| there < added)
 }

@@ -10,14 +10,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
-use super::plan::{self, Approach};
+use super::plan::{self, AfterLook, AfterSend, Approach, Settlement, Whereabouts};
 use super::records::StoredVersion;
-use super::{ObjectLedger, PAGE, READS, keys, records};
+use super::{ObjectLedger, PAGE, READS, keys, records, sent};
 use crate::crash_point::around;
 use crate::error::{Error, Meaning, Missing, Result};
 use crate::ledger::{ConditionalObjects, Precondition, Put, Revision, TagOutcome};
 use crate::model::{
-    Change, Current, Event, Expected, Next, PackageName, TagChange, TagName, TagState, Version, adopt_legacy,
+    Change, Current, Event, Expected, Next, PackageName, TagChange, TagName, TagState, Version,
     check_expected, next_event,
 };
 use crate::retry::Backoff;
@@ -35,6 +35,10 @@ impl Pointer {
     /// Where the tag points.
     pub(super) fn version(&self) -> Option<Version> {
         self.state.as_ref()?.version
+    }
+
+    fn state(&self) -> Option<&TagState> {
+        self.state.as_ref()
     }
 
     fn event(&self) -> Option<&Event> {
@@ -60,16 +64,6 @@ struct Seen {
 enum Attempt {
     Committed,
     /// Somebody else's write was there first: read and decide again.
-    Beaten,
-}
-
-/// Where an event is whose write was not confirmed.
-enum Whereabouts {
-    /// In the pointer, or in the history because others moved the tag since.
-    Committed,
-    /// Nowhere, and the pointer is as it was: the write may still arrive.
-    Pending,
-    /// Nowhere, and the pointer is another: the write can have no effect any more.
     Beaten,
 }
 
@@ -206,18 +200,13 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         let mut pointer = self.pointer(package, tag).await?;
         loop {
             let event = pointer.as_ref().and_then(Pointer::event).cloned();
-            let mut last = event.clone();
-            let mut settled = match &event {
+            let archived = match &event {
                 Some(event) => self.ensure_archived(package, tag, event).await?,
                 None => false,
             };
-            if !settled {
-                // No pointer, one without an event, or one whose event lost its number to another: the history says
-                // where to go on.
-                last = self.last_archived(package, tag).await?;
-                settled = pointer.as_ref().is_none_or(|pointer| pointer.state.is_none())
-                    && last.as_ref().is_none_or(|event| event.to.is_none());
-            }
+            let mut settled = plan::pointer_is_last(event.as_ref(), archived);
+            let last = if settled { event } else { self.last_archived(package, tag).await? };
+            settled = settled || plan::agrees(pointer.as_ref().and_then(Pointer::state), last.as_ref());
             if !settled {
                 // That history may be younger than the pointer: an event is archived after its pointer was written. Only a
                 // pointer that still is as it was is a 2015 client's work, and not one of ours that moved meanwhile.
@@ -251,20 +240,15 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         seen: &Seen,
         backoff: &mut Backoff,
     ) -> Result<Option<Event>> {
-        let mut fence = None;
-        let event = match &seen.last {
-            // It is in the history already: by another writer, or because the pointer was set back to what it was.
-            Some(last) if last.to == seen.shown.version => {
-                fence = Some(uuid::Uuid::new_v4().to_string());
-                last.clone()
-            }
-            last => {
-                let id = uuid::Uuid::new_v4().to_string();
-                let event = adopt_legacy(last.as_ref(), seen.shown.version, self.connect.clock.now(), id);
+        let id = || uuid::Uuid::new_v4().to_string();
+        let now = self.connect.clock.now();
+        let (event, fence) = match plan::settlement(seen.last.as_ref(), seen.shown.version, now, id()) {
+            Settlement::Restore(event) => (event, Some(id())),
+            Settlement::Adopt(event) => {
                 if !self.archive(package, tag, &event).await? {
                     return Ok(None);
                 }
-                event
+                (event, None)
             }
         };
         let body = records::encode_pointer(&event, fence);
@@ -450,28 +434,26 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
                 self.objects.put(&key, body.clone(), precondition.clone(), &BTreeMap::new()),
             )
             .await;
-            let failure = match put {
-                Ok(Put::Written(_)) => return Ok(Attempt::Committed),
-                Ok(Put::Refused) => None,
-                Err(error) if !error.is_transient() && !in_doubt => return Err(error),
-                Err(error) => Some(error),
-            };
-            in_doubt |= failure.is_some();
+            let (sent, failure) = sent(put);
+            let open = || Error::new(Meaning::Unavailable, "change the tag").with_key(&key);
+            match plan::after_send(sent, in_doubt) {
+                AfterSend::Committed => return Ok(Attempt::Committed),
+                AfterSend::Fail => return Err(failure.unwrap_or_else(open)),
+                AfterSend::LookBack(doubt) => in_doubt = doubt,
+            }
             let whereabouts = loop {
                 match self.whereabouts(package, tag, event, revision.as_ref()).await {
                     Err(error) if error.is_transient() && backoff.pause().await => {}
                     known => break known,
                 }
             };
-            let open = || Error::new(Meaning::Unavailable, "change the tag").with_key(&key);
-            match whereabouts {
-                Ok(Whereabouts::Committed) => return Ok(Attempt::Committed),
-                Ok(Whereabouts::Beaten) => return Ok(Attempt::Beaten),
-                // Refused although nothing changed: another write of this key is being decided.
-                Ok(Whereabouts::Pending) if !in_doubt => return Ok(Attempt::Beaten),
-                Ok(Whereabouts::Pending)
-                    if failure.as_ref().is_none_or(Error::is_transient) && backoff.pause().await => {}
-                Ok(Whereabouts::Pending) => return Err(failure.unwrap_or_else(open).in_doubt(&event.id)),
+            match whereabouts.map(|found| plan::after_look(found, sent, in_doubt)) {
+                Ok(AfterLook::Committed) => return Ok(Attempt::Committed),
+                Ok(AfterLook::Beaten) => return Ok(Attempt::Beaten),
+                Ok(AfterLook::Again) if backoff.pause().await => {}
+                Ok(AfterLook::Again | AfterLook::Open) => {
+                    return Err(failure.unwrap_or_else(open).in_doubt(&event.id));
+                }
                 Err(error) => return Err(failure.unwrap_or(error).in_doubt(&event.id)),
             }
         }
@@ -485,17 +467,15 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         before: Option<&Revision>,
     ) -> Result<Whereabouts> {
         let pointer = self.pointer(package, tag).await?;
-        let now = pointer.as_ref().and_then(Pointer::event);
-        if now.is_some_and(|now| now.id == event.id) {
-            return Ok(Whereabouts::Committed);
+        let now = pointer
+            .as_ref()
+            .map(|pointer| (&pointer.revision, pointer.event().map(|event| event.id.as_str())));
+        if let Some(known) = plan::whereabouts_in_pointer(&event.id, before, now) {
+            return Ok(known);
         }
-        if pointer.as_ref().map(|pointer| &pointer.revision) == before {
-            return Ok(Whereabouts::Pending);
-        }
-        // Whoever of ours overwrites the pointer has archived its event before.
         let archived = self.archived_event(package, tag, event.seq).await?;
-        let ours = archived.is_some_and(|archived| archived.id == event.id);
-        Ok(if ours { Whereabouts::Committed } else { Whereabouts::Beaten })
+        let archived = archived.as_ref().map(|archived| archived.id.as_str());
+        Ok(plan::whereabouts_in_history(&event.id, archived))
     }
 }
 

@@ -4,31 +4,13 @@ use std::collections::BTreeMap;
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
+use super::plan::{self, AfterLook, AfterSend, Whereabouts};
 use super::records::StoredVersion;
-use super::{ObjectLedger, PAGE, READS, keys, records};
+use super::{ObjectLedger, PAGE, READS, keys, records, sent};
 use crate::crash_point::around;
 use crate::error::{Error, Meaning, Missing, Result};
 use crate::ledger::{ConditionalObjects, Newest, Precondition, Put, Revision};
 use crate::model::{NewVersion, Numbering, PackageName, TagName, Version, VersionRecord, check_basename};
-
-/// The number to try after `version` was found taken, for the `taken`th time. In a sequence it is the next one: a taken
-/// number proves that it exists, so no gap arises. Timestamps step ahead by a random number from a doubling window, since
-/// many writers that share one clock and walk by 1 would meet again and again (quadratic).
-fn following(version: Version, numbering: Numbering, taken: u32) -> Option<Version> {
-    let step = match numbering {
-        Numbering::Sequence => 1,
-        Numbering::Timestamp if taken <= 3 => 1,
-        Numbering::Timestamp => fastrand::i64(1..=1 << (taken - 3).min(16)),
-    };
-    version.get().checked_add(step).and_then(Version::new)
-}
-
-/// Whose a version number is, after a write that was not confirmed.
-enum Taken {
-    Ours,
-    Other,
-    Not,
-}
 
 /// The hint object as it was read.
 struct Hint {
@@ -89,7 +71,7 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
     async fn raise_hint(&self, package: &PackageName, version: Version, mut hint: Hint) {
         let key = keys::latest_hint(package);
         for _ in 0..3 {
-            if hint.version.is_some_and(|there| there >= version) {
+            if !plan::raises(hint.version, version) {
                 return;
             }
             let precondition = hint.revision.map_or(Precondition::Absent, Precondition::Revision);
@@ -302,15 +284,10 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         if let Some(expected) = new.if_latest {
             self.check_latest(package, expected, highest, numbering).await?;
         }
+        let open = |key: &str| Error::new(Meaning::Unavailable, "add a version").with_key(key);
         let full = || Error::invalid(format!("package '{package}' has no version number left"));
-        let after = highest.map_or(Some(Version::FIRST), Version::next).ok_or_else(full)?;
         let now = self.connect.clock.now();
-        let mut version = match numbering {
-            Numbering::Sequence => after,
-            Numbering::Timestamp => {
-                Version::new(now.as_millisecond()).map_or(after, |stamp| stamp.max(after))
-            }
-        };
+        let mut version = plan::first_number(numbering, highest, now).ok_or_else(full)?;
         let body = records::encode_version(new, now);
         records::check_size(&body)?;
         let mut backoff = self.backoff();
@@ -323,45 +300,41 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
                 self.objects.put(&key, body.clone(), Precondition::Absent, &new.metadata),
             )
             .await;
-            let failure = match put {
-                Ok(Put::Written(_)) => break,
-                Ok(Put::Refused) => None,
-                Err(error) if !error.is_transient() && !in_doubt => return Err(error),
-                Err(error) => Some(error),
-            };
-            in_doubt |= failure.is_some();
-            let found = match self.any_version(package, version).await {
+            let (sent, failure) = sent(put);
+            match plan::after_send(sent, in_doubt) {
+                AfterSend::Committed => break,
+                AfterSend::Fail => return Err(failure.unwrap_or_else(|| open(&key))),
+                AfterSend::LookBack(doubt) => in_doubt = doubt,
+            }
+            let whereabouts = match self.any_version(package, version).await {
                 // A refusal without any doubt is somebody else's version, whether or not this client may look at it.
                 Err(error) if !in_doubt && matches!(error.meaning(), Meaning::Denied { .. }) => {
-                    Ok(Taken::Other)
+                    Ok(Whereabouts::Beaten)
                 }
                 Err(error) => Err(error),
-                Ok(Some(record)) if record.add_id.as_ref() == Some(&new.add_id) => Ok(Taken::Ours),
-                Ok(Some(_)) => Ok(Taken::Other),
-                Ok(None) => Ok(Taken::Not),
+                Ok(found) => {
+                    let there = found.as_ref().map(|record| record.add_id.as_deref());
+                    Ok(plan::taken(there, &new.add_id))
+                }
             };
-            match found {
-                Ok(Taken::Ours) => break,
-                Ok(Taken::Other) if new.if_latest.is_some() => {
+            match whereabouts.map(|found| plan::after_add(found, sent)) {
+                Ok(AfterLook::Committed) => break,
+                Ok(AfterLook::Beaten) if new.if_latest.is_some() => {
                     let expected = new
                         .if_latest
                         .map_or_else(String::new, |version| format!("version {version} as the newest"));
                     let meaning = Meaning::Conflict { expected, found: format!("version {version}") };
                     return Err(Error::new(meaning, "add a version").with_key(key));
                 }
-                // Create-only: whatever of ours is still under way to this key can have no effect any more.
-                Ok(Taken::Other) => {
+                Ok(AfterLook::Beaten) => {
                     in_doubt = false;
                     taken += 1;
-                    version = following(version, numbering, taken).ok_or_else(full)?;
+                    version = plan::following(version, numbering, taken).ok_or_else(full)?;
                 }
-                Ok(Taken::Not)
-                    if failure.as_ref().is_none_or(Error::is_transient) && backoff.pause().await => {}
+                Ok(AfterLook::Again) if backoff.pause().await => {}
                 Err(error) if error.is_transient() && backoff.pause().await => {}
-                Ok(Taken::Not) => {
-                    let failure = failure
-                        .unwrap_or_else(|| Error::new(Meaning::Unavailable, "add a version").with_key(key));
-                    return Err(failure.in_doubt(&new.add_id));
+                Ok(AfterLook::Again | AfterLook::Open) => {
+                    return Err(failure.unwrap_or_else(|| open(&key)).in_doubt(&new.add_id));
                 }
                 Err(error) => return Err(failure.unwrap_or(error).in_doubt(&new.add_id)),
             }

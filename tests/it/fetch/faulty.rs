@@ -10,7 +10,7 @@ use futures::StreamExt as _;
 use futures::stream;
 use sacker::error::{Error, Meaning, Missing, Result};
 use sacker::model::{Sha256, StoreUri};
-use sacker::store::{BlobFile, BlobInfo, BlobReader, Progress, PutOutcome, Store};
+use sacker::store::{BlobFile, BlobInfo, BlobReader, Progress, PutOutcome, Store, Timing};
 
 /// What happens to one reading.
 #[derive(Debug, Clone, Copy)]
@@ -77,8 +77,12 @@ impl FaultyStore {
 
 #[async_trait]
 impl Store for FaultyStore {
-    fn uri(&self) -> &StoreUri {
-        &self.uri
+    fn place(&self) -> String {
+        self.uri.to_string()
+    }
+
+    fn timing(&self) -> Timing {
+        Timing::new(None)
     }
 
     async fn init(&self) -> Result<Vec<String>> {

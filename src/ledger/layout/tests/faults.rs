@@ -145,7 +145,7 @@ async fn scripted(
         denied_reads: None,
         writes: Mutex::new(0),
     };
-    let uri = LedgerUri::File(FileLocation { path: PathBuf::from("/memory") });
+    let uri = LedgerUri::File(FileLocation::at("/memory"));
     let connect = Connect { deadline: Duration::from_millis(300), ..Connect::default() };
     let mut ledger = ObjectLedger::new(uri, objects, connect);
     for _ in 0..3 {
@@ -363,7 +363,7 @@ async fn a_client_that_may_only_write_adds_by_its_clock() {
         denied_reads: Some(""),
         writes: Mutex::new(0),
     };
-    let uri = LedgerUri::File(FileLocation { path: PathBuf::from("/memory") });
+    let uri = LedgerUri::File(FileLocation::at("/memory"));
     let mut ledger = ObjectLedger::new(uri, objects, Connect::default());
     let mut added = Vec::new();
     for _ in 0..20 {

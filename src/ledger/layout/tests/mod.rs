@@ -4,7 +4,6 @@
 mod faults;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use bytes::Bytes;
 
@@ -13,7 +12,7 @@ use crate::ledger::MemoryObjects;
 use crate::model::{Actor, Change, EventKind, EventSource, Expected, FileLocation, Sha256, verify_chain};
 
 fn ledger(numbering: Numbering) -> ObjectLedger<MemoryObjects> {
-    let uri = LedgerUri::File(FileLocation { path: PathBuf::from("/memory") });
+    let uri = LedgerUri::File(FileLocation::at("/memory"));
     ObjectLedger::new(uri, MemoryObjects::new(numbering), Connect::default())
 }
 
