@@ -149,6 +149,12 @@ pub trait Ledger: Send + Sync + Debug {
         removal: &Removal,
     ) -> Result<Removed>;
 
+    /// Sets right what readers of 2015 go by and no reader of ours: the hint at the newest version. Returns what was done;
+    /// nothing where all is well, or where there is no such thing.
+    async fn repair(&self, _package: &PackageName) -> Result<Option<String>> {
+        Ok(None)
+    }
+
     /// All events of a tag, oldest first, also of a removed tag. `NotFound(Tag)` when there never was one.
     async fn history(&self, package: &PackageName, tag: &TagName) -> Result<Vec<Event>>;
 

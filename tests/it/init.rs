@@ -1,23 +1,21 @@
 //! `sacker-init` as a process, on real ledgers and stores: what it puts in place, and how it explains what it does not.
 
 mod home;
-mod proxy;
 
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rstest::rstest;
 use sacker::model::{Sha256, VersionRecord};
 
 use self::home::{Home, PACKAGE, Ran, move_tag};
-use self::proxy::{Proxy, Spoil};
 use crate::fetch::{names, noise};
 use crate::support::eventually;
+use crate::support::faultgate::{Action, Gate, Match, Rule};
 use crate::support::testbed::{self, S3Server};
 
 /// Where the servers of a test are.
@@ -427,22 +425,36 @@ async fn a_bad_destination_is_exit_8() {
     assert_eq!(home.names(), [""; 0]);
 }
 
-/// A store behind a proxy, a pinned spec, and the ledger reached directly.
-async fn behind_a_proxy(
+/// A store behind a gate, a pinned spec, and the ledger reached directly. One entry of `script` per reading of a blob, in
+/// order; where `stays`, the last one repeats.
+async fn behind_a_gate(
     place: Place,
     bytes: &[u8],
-    script: &[Spoil],
-) -> Option<(Home, Proxy, VersionRecord)> {
+    script: &[Action],
+    stays: Stays,
+) -> Option<(Home, Gate, VersionRecord)> {
     let server = place.server()?;
     let mut home = Home::s3(&server).await;
     let record = home.add(bytes).await;
-    let proxy = Proxy::start(&server.endpoint, script);
+    let gate = Gate::start(&server.endpoint, 1);
+    for (index, action) in script.iter().enumerate() {
+        let rule = Rule::new(Match::target("GetObject"), action.clone());
+        let repeats = matches!(stays, Stays::Bad) && index + 1 == script.len();
+        gate.add_rule(if repeats { rule } else { rule.times(1) });
+    }
     let store = home.store.place();
     let direct: String = url::form_urlencoded::byte_serialize(server.endpoint.as_bytes()).collect();
-    let proxied: String = url::form_urlencoded::byte_serialize(proxy.endpoint().as_bytes()).collect();
+    let proxied: String = url::form_urlencoded::byte_serialize(gate.url().as_bytes()).collect();
     assert!(store.contains(&direct), "{store}");
     home.set("SACKER_STORE", store.replace(&direct, &proxied));
-    Some((home, proxy, record))
+    Some((home, gate, record))
+}
+
+/// What becomes of a connection after the script.
+#[derive(Debug, Clone, Copy)]
+enum Stays {
+    Good,
+    Bad,
 }
 
 const SIZE: usize = 6 << 20;
@@ -450,28 +462,31 @@ const SIZE: usize = 6 << 20;
 #[rstest]
 #[tokio::test]
 async fn broken_and_stalled_connections_are_taken_up(#[values(Place::Minio, Place::Versitygw)] place: Place) {
-    let script =
-        [Spoil::CloseAt(300_000), Spoil::StallAt(2_000_000), Spoil::CloseAt(1_000_000), Spoil::Nothing];
+    let script = [Action::Truncate(300_000), Action::Stall(2_000_000), Action::Reset(1_000_000)];
     let bytes = noise(SIZE);
-    let Some((home, proxy, record)) = behind_a_proxy(place, &bytes, &script).await else { return };
+    let Some((home, gate, record)) = behind_a_gate(place, &bytes, &script, Stays::Good).await else {
+        return;
+    };
     let ran = home.run(&[&format!("{}=app.jar", record.pinned()), "--stall-timeout", "1s"]);
     ran.expect(0, "going on at byte");
     assert!(fs::read(home.out().join("app.jar")).expect("the file") == bytes);
     assert_eq!(home.names(), ["app.jar"]);
-    assert!(proxy.connections() >= 4, "{}", proxy.connections());
+    assert!(gate.log().len() >= 4, "{}", gate.log().len());
 }
 
 #[rstest]
-#[case::silent(Spoil::StallAt(1_000_000), 7)]
-#[case::closed(Spoil::CloseAt(1_000_000), 7)]
-#[case::flipped(Spoil::FlipAt(1_000_000), 5)]
+#[case::silent(Action::Stall(1_000_000), 7)]
+#[case::closed(Action::Truncate(1_000_000), 7)]
+#[case::flipped(Action::Flip(1_000_000), 5)]
 #[tokio::test]
 async fn a_connection_that_stays_bad_leaves_the_old_file(
     #[values(Place::Minio, Place::Versitygw)] place: Place,
-    #[case] spoil: Spoil,
+    #[case] fault: Action,
     #[case] code: i32,
 ) {
-    let Some((home, _proxy, record)) = behind_a_proxy(place, &noise(SIZE), &[spoil]).await else { return };
+    let Some((home, _gate, record)) = behind_a_gate(place, &noise(SIZE), &[fault], Stays::Bad).await else {
+        return;
+    };
     fs::write(home.out().join("app.jar"), "old").expect("written");
     let start = Instant::now();
     let arguments = [&format!("{}=app.jar", record.pinned()), "--stall-timeout", "500ms", "--timeout", "20s"];
@@ -483,8 +498,8 @@ async fn a_connection_that_stays_bad_leaves_the_old_file(
 
 #[tokio::test]
 async fn the_time_out_holds_for_the_whole_run() {
-    let Some((home, _proxy, record)) =
-        behind_a_proxy(Place::Minio, &noise(SIZE), &[Spoil::StallAt(1_000_000)]).await
+    let script = [Action::Stall(1_000_000)];
+    let Some((home, _gate, record)) = behind_a_gate(Place::Minio, &noise(SIZE), &script, Stays::Bad).await
     else {
         return;
     };
@@ -496,31 +511,28 @@ async fn the_time_out_holds_for_the_whole_run() {
     assert_eq!(home.names(), [""; 0]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_tag_that_moves_when_its_blob_goes_is_resolved_again() {
-    let Some((mut home, proxy, old)) = behind_a_proxy(Place::Minio, b"old", &[Spoil::Nothing]).await else {
+    let Some((mut home, gate, old)) = behind_a_gate(Place::Minio, b"old", &[Action::Hold], Stays::Good).await
+    else {
         return;
     };
     let new = home.add(b"new").await;
     home.tag("live", &old).await;
-    let (ledger, store, moved) = (Arc::clone(&home.ledger), Arc::clone(&home.store), new.clone());
-    let handle = tokio::runtime::Handle::current();
-    let proxy = proxy.on_first(move || {
-        handle.block_on(async {
-            move_tag(ledger.as_ref(), "live", &moved).await;
-        });
-        drop(store);
-    });
     // The old blob is gone: a bucket that only the new one is in.
     let Some(server) = Place::Minio.server() else { return };
     let other = Home::s3(&server).await;
     other.add(b"new").await;
     let direct: String = url::form_urlencoded::byte_serialize(server.endpoint.as_bytes()).collect();
-    let proxied: String = url::form_urlencoded::byte_serialize(proxy.endpoint().as_bytes()).collect();
+    let proxied: String = url::form_urlencoded::byte_serialize(gate.url().as_bytes()).collect();
     home.set("SACKER_STORE", other.store.place().replace(&direct, &proxied));
 
-    let output = home.command(&["frontend-server@live=app.jar"]).output();
-    let ran = Ran::from(output.expect("sacker-init runs"));
+    let mut command = home.command(&["frontend-server@live=app.jar"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("sacker-init starts");
+    eventually("the old blob is asked for", Duration::from_secs(20), async || gate.held() == 1).await;
+    move_tag(home.ledger.as_ref(), "live", &new).await;
+    gate.release();
+    let ran = Ran::from(child.wait_with_output().expect("it ends"));
     ran.expect(0, &format!("frontend-server@live is version {}", old.version));
     ran.expect(0, &format!("frontend-server@live is version {}", new.version));
     assert_eq!(ran.stdout, line(Path::new("app.jar"), &new));
@@ -532,8 +544,8 @@ async fn a_tag_that_moves_when_its_blob_goes_is_resolved_again() {
 #[case::interrupted("INT")]
 #[tokio::test]
 async fn a_signal_leaves_nothing_behind(#[case] signal: &str) {
-    let Some((home, _proxy, record)) =
-        behind_a_proxy(Place::Minio, &noise(SIZE), &[Spoil::StallAt(3_000_000)]).await
+    let script = [Action::Stall(3_000_000)];
+    let Some((home, _gate, record)) = behind_a_gate(Place::Minio, &noise(SIZE), &script, Stays::Bad).await
     else {
         return;
     };
@@ -573,8 +585,10 @@ async fn a_signal_leaves_nothing_behind(#[case] signal: &str) {
 #[tokio::test]
 async fn a_run_after_a_killed_one_removes_what_it_left() {
     let bytes = noise(SIZE);
-    let script = [Spoil::StallAt(3_000_000), Spoil::Nothing];
-    let Some((home, _proxy, record)) = behind_a_proxy(Place::Minio, &bytes, &script).await else { return };
+    let script = [Action::Stall(3_000_000)];
+    let Some((home, _gate, record)) = behind_a_gate(Place::Minio, &bytes, &script, Stays::Good).await else {
+        return;
+    };
     let argument = format!("{}=app.jar", record.pinned());
     let mut child = home.command(&[&argument]).stderr(Stdio::null()).spawn().expect("sacker-init starts");
     eventually("a temporary file is there", Duration::from_secs(20), async || home.names().len() == 1).await;
@@ -638,8 +652,9 @@ fn peak_memory(pid: u32) -> u64 {
 #[tokio::test]
 async fn memory_does_not_grow_with_the_blob() {
     const LARGE: usize = 96 << 20;
-    let script = [Spoil::StallAt(LARGE - 1000)];
-    let Some((home, _proxy, record)) = behind_a_proxy(Place::Minio, &noise(LARGE), &script).await else {
+    let script = [Action::Stall(LARGE as u64 - 1000)];
+    let Some((home, _gate, record)) = behind_a_gate(Place::Minio, &noise(LARGE), &script, Stays::Bad).await
+    else {
         return;
     };
     let argument = format!("{}=app.jar", record.pinned());

@@ -3,10 +3,12 @@
 #![expect(clippy::panic, reason = "a helper that fails ends its test, which is what it is for")]
 
 mod cli;
+mod costs;
 mod crashes;
 mod crds;
 mod credentials;
 mod dynamo;
+mod faultgate;
 mod fetch;
 mod init;
 mod ledgers;

@@ -9,9 +9,10 @@ use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
 use jiff::Timestamp;
 
 use super::DynamoLedger;
+use super::consumed::TOTAL;
 use super::item::{self, Item, attribute, row_name};
 use super::read::Rows;
-use super::request::{Patience, send, single_attempt};
+use super::request::{Patience, send_counted, single_attempt};
 use crate::aws::Call;
 use crate::crash_point::around;
 use crate::error::{Error, Meaning, Result};
@@ -89,6 +90,7 @@ impl DynamoLedger {
             let request = self
                 .client
                 .put_item()
+                .return_consumed_capacity(TOTAL)
                 .table_name(&self.versions)
                 .set_item(Some(item.clone()))
                 .condition_expression("attribute_not_exists(#package)")
@@ -97,9 +99,8 @@ impl DynamoLedger {
                 .customize()
                 .config_override(single_attempt())
                 .send();
-            let Err(failure) = around("dynamo.version", send(patience, &call, request)).await else {
-                return record(&item);
-            };
+            let sent = around("dynamo.version", send_counted(patience, &call, request));
+            let Err(failure) = sent.await else { return record(&item) };
             if let Some(PutItemError::ConditionalCheckFailedException(refused)) = failure.service.as_deref() {
                 if let Some(there) = refused.item() {
                     return settled(there);

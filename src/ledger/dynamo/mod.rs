@@ -7,6 +7,7 @@
 //! meaning of their errors ([`crate::aws`]).
 
 mod add;
+mod consumed;
 #[cfg(feature = "fuzz")]
 pub(crate) mod fuzz;
 mod item;

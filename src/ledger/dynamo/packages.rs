@@ -6,8 +6,9 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use futures::stream::{self, BoxStream, StreamExt as _};
 
 use super::DynamoLedger;
+use super::consumed::TOTAL;
 use super::item::{OWN_PREFIX, attribute, number, text};
-use super::request::send;
+use super::request::send_counted;
 use crate::aws::Call;
 use crate::error::Result;
 use crate::model::PackageName;
@@ -55,6 +56,7 @@ impl DynamoLedger {
             let request = self
                 .client
                 .scan()
+                .return_consumed_capacity(TOTAL)
                 .table_name(&self.versions)
                 .consistent_read(true)
                 .limit(1)
@@ -64,7 +66,7 @@ impl DynamoLedger {
                 .expression_attribute_names("#package", attribute::PACKAGE)
                 .set_exclusive_start_key(start)
                 .send();
-            let page = send(&self.patience(), &call, request).await?;
+            let page = send_counted(&self.patience(), &call, request).await?;
             let found = page.items.unwrap_or_default().into_iter().next();
             if let Some(AttributeValue::S(package)) =
                 found.and_then(|mut item| item.remove(attribute::PACKAGE))

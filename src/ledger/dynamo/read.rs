@@ -5,8 +5,9 @@ use std::collections::{BTreeSet, HashMap};
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::DynamoLedger;
+use super::consumed::TOTAL;
 use super::item::{self, Item, TagRow, attribute, row_name, text};
-use super::request::{Patience, send};
+use super::request::{Patience, send_counted};
 use crate::aws::Call;
 use crate::error::{Error, Missing, Result};
 use crate::ledger::Newest;
@@ -92,6 +93,7 @@ impl DynamoLedger {
             .client
             .query()
             .table_name(rows.table)
+            .return_consumed_capacity(TOTAL)
             .consistent_read(true)
             .scan_index_forward(!rows.newest_first)
             .set_limit(rows.page.map(|page| i32::try_from(page).unwrap_or(i32::MAX)))
@@ -111,7 +113,7 @@ impl DynamoLedger {
             place: &format!("table '{}'", rows.table),
             key: &format!("table '{}', '{}'", rows.table, rows.partition.escape_debug()),
         };
-        let answer = send(patience, &call, query.key_condition_expression(condition).send()).await?;
+        let answer = send_counted(patience, &call, query.key_condition_expression(condition).send()).await?;
         // An empty key means the end as an absent one does.
         let next = answer.last_evaluated_key.filter(|key| !key.is_empty());
         Ok((answer.items.unwrap_or_default(), next))
@@ -148,9 +150,9 @@ impl DynamoLedger {
             place: &format!("table '{table}'"),
             key: &row_name(table, &key),
         };
-        let request =
-            self.client.get_item().table_name(table).consistent_read(true).set_key(Some(key)).send();
-        Ok(send(patience, &call, request).await?.item)
+        let request = self.client.get_item().table_name(table).consistent_read(true).set_key(Some(key));
+        let request = request.return_consumed_capacity(TOTAL).send();
+        Ok(send_counted(patience, &call, request).await?.item)
     }
 
     /// The row of a version, removed or not; nothing if it was never added.

@@ -7,8 +7,9 @@ use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::DynamoLedger;
+use super::consumed::TOTAL;
 use super::item::{self, Item, attribute, row_name, text};
-use super::request::{Patience, send, single_attempt};
+use super::request::{Patience, send_counted, single_attempt};
 use crate::aws::Call;
 use crate::crash_point::around;
 use crate::error::{Error, Meaning, Missing, Result};
@@ -115,6 +116,7 @@ impl DynamoLedger {
         let request = self
             .client
             .put_item()
+            .return_consumed_capacity(TOTAL)
             .table_name(&self.versions)
             .set_item(Some(tombstone.clone()))
             .expression_attribute_names("#sha", attribute::SHA)
@@ -129,9 +131,8 @@ impl DynamoLedger {
             ),
         };
         let request = request.customize().config_override(single_attempt()).send();
-        let Err(failure) = around("dynamo.tombstone", send(patience, &call, request)).await else {
-            return Ok(Some(tombstone));
-        };
+        let sent = around("dynamo.tombstone", send_counted(patience, &call, request));
+        let Err(failure) = sent.await else { return Ok(Some(tombstone)) };
         match failure.service.as_deref() {
             Some(PutItemError::ConditionalCheckFailedException(_)) => Ok(None),
             _ => Err(failure.error),

@@ -14,6 +14,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_smithy_types::retry::RetryConfig;
 use tokio::time::Instant;
 
+use super::consumed::Consumed;
 use crate::aws::Call;
 use crate::connect::Connect;
 use crate::error::{Error, Meaning};
@@ -69,6 +70,21 @@ impl<E> From<Failure<E>> for Error {
 /// hide behind the refusal of the next one.
 pub(super) fn single_attempt() -> aws_sdk_dynamodb::config::Builder {
     aws_sdk_dynamodb::Config::builder().retry_config(RetryConfig::disabled())
+}
+
+/// Sends a request for rows, as [`send`], and notes the capacity it consumed.
+pub(super) async fn send_counted<T, E>(
+    patience: &Patience,
+    call: &Call<'_>,
+    request: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+) -> Result<T, Failure<E>>
+where
+    T: Consumed,
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    let answer = send(patience, call, request).await?;
+    answer.note(call.operation, call.key);
+    Ok(answer)
 }
 
 /// Sends one request within the time that is left.

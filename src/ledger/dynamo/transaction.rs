@@ -10,8 +10,9 @@ use aws_sdk_dynamodb::types::{
 };
 
 use super::DynamoLedger;
+use super::consumed::TOTAL;
 use super::item::{self, Item, attribute, number, row_name, text};
-use super::request::{Patience, send, single_attempt};
+use super::request::{Patience, send_counted, single_attempt};
 use crate::aws::Call;
 use crate::crash_point::around;
 use crate::error::{Error, Meaning, Result};
@@ -79,12 +80,14 @@ impl DynamoLedger {
             let request = self
                 .client
                 .transact_write_items()
+                .return_consumed_capacity(TOTAL)
                 .set_transact_items(Some(actions.clone()))
                 .client_request_token(commit.token)
                 .customize()
                 .config_override(single_attempt())
                 .send();
-            let Err(failure) = around("dynamo.tag", send(patience, &call, request)).await else {
+            let sent = around("dynamo.tag", send_counted(patience, &call, request));
+            let Err(failure) = sent.await else {
                 return Ok(Verdict::Committed);
             };
             let error = match failure.service.as_deref() {

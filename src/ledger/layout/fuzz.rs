@@ -27,10 +27,11 @@ pub(crate) fn decode(bytes: &[u8]) {
         assert_eq!(again.digest(), event.digest());
     }
     let tag = TagName::existing("live");
-    if let Ok(state) = records::decode_pointer(&tag, "key", bytes)
-        && let Some(event) = &state.event
+    if let Ok(stored) = records::decode_pointer(&tag, "key", bytes)
+        && let Some(event) = stored.state.as_ref().and_then(|state| state.event.as_ref())
     {
-        let again = records::decode_pointer(&tag, "key", &records::encode_pointer(event));
-        assert_eq!(again.expect("our own JSON"), state, "a pointer changes on its way through the ledger");
+        let again =
+            records::decode_pointer(&tag, "key", &records::encode_pointer(event, stored.fence.clone()));
+        assert_eq!(again.expect("our own JSON"), stored, "a pointer changes on its way through the ledger");
     }
 }

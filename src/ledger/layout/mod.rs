@@ -7,8 +7,10 @@
 //! Not responsible for how an object is written conditionally (the adapters), nor for whether a change of a tag is
 //! allowed ([`crate::model::next_event`]).
 
+mod archived;
 #[cfg(feature = "fuzz")]
 pub(crate) mod fuzz;
+mod history;
 mod keys;
 mod packages;
 #[doc(hidden)]
@@ -26,6 +28,8 @@ use async_trait::async_trait;
 use futures::TryStreamExt as _;
 use futures::stream::BoxStream;
 use tokio::sync::OnceCell;
+
+use archived::Archived;
 
 use super::{ConditionalObjects, InitOptions, Ledger, Newest, Precondition, Put, Removed, TagOutcome};
 use crate::connect::Connect;
@@ -53,12 +57,13 @@ pub struct ObjectLedger<O> {
     objects: O,
     connect: Connect,
     numbering: OnceCell<Numbering>,
+    archived: Archived,
 }
 
 impl<O: ConditionalObjects> ObjectLedger<O> {
     /// The ledger that `objects` hold. Makes no request.
     pub fn new(uri: LedgerUri, objects: O, connect: Connect) -> Self {
-        Self { uri, objects, connect, numbering: OnceCell::new() }
+        Self { uri, objects, connect, numbering: OnceCell::new(), archived: Archived::default() }
     }
 
     /// How this ledger numbers versions. Read once: a ledger never changes it.
@@ -204,6 +209,16 @@ impl<O: ConditionalObjects> Ledger for ObjectLedger<O> {
         removal: &Removal,
     ) -> Result<Removed> {
         self.remove(package, version, removal).await
+    }
+
+    async fn repair(&self, package: &PackageName) -> Result<Option<String>> {
+        let shown = |version: Option<Version>| {
+            version.map_or_else(|| "nothing".to_owned(), |version| format!("version {version}"))
+        };
+        let repaired = self.repair_hint(package).await?;
+        Ok(repaired.map(|(before, now)| {
+            format!("package '{package}': tags/latest named {}, names {} now", shown(before), shown(now))
+        }))
     }
 
     async fn history(&self, package: &PackageName, tag: &TagName) -> Result<Vec<Event>> {

@@ -12,7 +12,7 @@ use super::tags::Pointer;
 use super::{ObjectLedger, READS, keys, records};
 use crate::crash_point::around;
 use crate::error::{Error, Meaning, Missing, Result};
-use crate::ledger::{ConditionalObjects, Precondition, Put, Removed, Revision};
+use crate::ledger::{ConditionalObjects, Object, Precondition, Put, Removed, Revision};
 use crate::model::{PackageName, Removal, TagName, Version, time};
 
 const OPERATION: &str = "remove a version";
@@ -42,6 +42,18 @@ fn told(removal: &Removal) -> BTreeMap<String, String> {
     .collect()
 }
 
+/// One call of `remove`.
+struct Burial<'a> {
+    package: &'a PackageName,
+    version: Version,
+    removal: &'a Removal,
+    /// Of the call; the tombstone carries it.
+    id: String,
+    /// The marked record that a tombstone of ours may yet replace. Once the record is another, whatever of ours is still
+    /// under way can have no effect any more, or has had it.
+    in_doubt: Option<Revision>,
+}
+
 /// Pointers as they were read before the version was marked: their revision is good enough for a first attempt.
 type Pointers = HashMap<TagName, Pointer>;
 
@@ -52,15 +64,12 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         version: Version,
         removal: &Removal,
     ) -> Result<Removed> {
-        let id = uuid::Uuid::new_v4().to_string();
         let removal = Removal { at: time::to_milliseconds(removal.at), ..removal.clone() };
+        let id = uuid::Uuid::new_v4().to_string();
+        let mut burial = Burial { package, version, removal: &removal, id, in_doubt: None };
         let mut backoff = self.backoff();
-        let mut pointers = Pointers::new();
-        // The marked record that a tombstone of ours may yet replace.
-        let mut in_doubt: Option<Revision> = None;
         loop {
-            let step = self.remove_step(package, version, &removal, &id, &mut pointers, &mut in_doubt).await;
-            let failure = match step {
+            let failure = match self.remove_step(&mut burial).await {
                 Ok(Some(removed)) => {
                     self.settle_hint(package).await;
                     return Ok(removed);
@@ -73,62 +82,25 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
             if failure.is_transient() && backoff.pause().await {
                 continue;
             }
-            return Err(if in_doubt.is_some() { failure.in_doubt(&id) } else { failure });
+            let is_open = burial.in_doubt.is_some();
+            return Err(if is_open { failure.in_doubt(&burial.id) } else { failure });
         }
     }
 
     /// One look at the version, and what follows from it. Nothing: look again.
-    async fn remove_step(
-        &self,
-        package: &PackageName,
-        version: Version,
-        removal: &Removal,
-        id: &str,
-        pointers: &mut Pointers,
-        in_doubt: &mut Option<Revision>,
-    ) -> Result<Option<Removed>> {
+    async fn remove_step(&self, burial: &mut Burial<'_>) -> Result<Option<Removed>> {
+        let Burial { package, version, .. } = *burial;
         let stored = self.stored_version(package, version).await?;
         let found = stored.as_ref().map_or(Found::Nothing, StoredVersion::found);
-        let step = plan::remove(found, id);
-        let Some(stored) = &stored else { return Err(self.missing_version(package, version).await) };
-        if in_doubt.as_ref().is_some_and(|revision| *revision != stored.object.revision) {
-            // Whatever of ours is still under way can have no effect any more, or has had it.
-            *in_doubt = None;
-        }
-        match (step, found) {
-            (Remove::Done(is_new), _) => Ok(Some(Removed { record: stored.record.clone(), is_new })),
-            (Remove::Fence, Found::Marked { mark }) => {
-                let tagged = self.fence_all(package, version, mark, std::mem::take(pointers)).await?;
-                if !tagged.is_empty() {
-                    // Cleared, so that nothing of ours can replace the record later. Not cleared: look again.
-                    let cleared = self.set_mark(package, version, stored, false).await?;
-                    if cleared {
-                        *in_doubt = None;
-                    }
-                    return if cleared { Err(tags_there(package, version, &tagged)) } else { Ok(None) };
-                }
-                let key = keys::version(package, version);
-                let body = records::encode_tombstone(&key, stored, removal, id)?;
-                records::check_tombstone_size(&body)?;
-                let revision = stored.object.revision.clone();
-                let expected = Precondition::Revision(revision.clone());
-                let metadata = told(removal);
-                let put = self.objects.put(&key, body.clone(), expected, &metadata);
-                match around("ledger.tombstone", put).await {
-                    Ok(Put::Written(revision)) => {
-                        let object = crate::ledger::Object { bytes: body, revision, metadata: told(removal) };
-                        let record = records::decode_version(package, version, &key, &object)?;
-                        Ok(Some(Removed { record, is_new: true }))
-                    }
-                    Ok(Put::Refused) => Ok(None),
-                    Err(error) => {
-                        *in_doubt = in_doubt.take().or(error.is_transient().then_some(revision));
-                        Err(error)
-                    }
-                }
-            }
-            _ => {
-                *pointers = self.all_pointers(package).await?;
+        let step = plan::remove(found, &burial.id);
+        let Some(stored) = stored else { return Err(self.missing_version(package, version).await) };
+        burial.in_doubt.take_if(|revision| *revision != stored.object.revision);
+        match step {
+            Remove::Refuse => Err(self.missing_version(package, version).await),
+            Remove::Done(is_new) => Ok(Some(Removed { record: stored.record, is_new })),
+            Remove::Fence => self.bury(burial, &stored, Pointers::new()).await,
+            Remove::Mark => {
+                let pointers = self.all_pointers(package).await?;
                 let points = |(tag, pointer): (&TagName, &Pointer)| {
                     (pointer.version() == Some(version)).then(|| tag.clone())
                 };
@@ -136,26 +108,72 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
                 if !tagged.is_empty() {
                     return Err(tags_there(package, version, &tagged));
                 }
-                self.set_mark(package, version, stored, true).await.map(|_| None)
+                match self.set_mark(package, version, &stored, true).await? {
+                    Some(marked) => self.bury(burial, &marked, pointers).await,
+                    None => Ok(None),
+                }
             }
         }
     }
 
-    /// Marks a version, or clears its mark; false when the record changed since it was read.
+    /// Fences every pointer, then writes the tombstone over the marked record. Nothing: look again.
+    async fn bury(
+        &self,
+        burial: &mut Burial<'_>,
+        marked: &StoredVersion,
+        known: Pointers,
+    ) -> Result<Option<Removed>> {
+        let Burial { package, version, removal, .. } = *burial;
+        let tagged = self.fence_all(package, version, marked, known).await?;
+        if !tagged.is_empty() {
+            // Cleared, so that nothing of ours can replace the record later. Not cleared: look again.
+            let cleared = self.set_mark(package, version, marked, false).await?;
+            burial.in_doubt.take_if(|_| cleared.is_some());
+            return cleared.map_or(Ok(None), |_| Err(tags_there(package, version, &tagged)));
+        }
+        let key = keys::version(package, version);
+        let bytes = records::encode_tombstone(&key, marked, removal, &burial.id)?;
+        records::check_tombstone_size(&bytes)?;
+        let mark = marked.object.revision.clone();
+        let (expected, metadata) = (Precondition::Revision(mark.clone()), told(removal));
+        let put = self.objects.put(&key, bytes.clone(), expected, &metadata);
+        match around("ledger.tombstone", put).await {
+            Ok(Put::Written(revision)) => {
+                let object = Object { bytes, revision, metadata };
+                let record = records::decode_version(package, version, &key, &object)?;
+                Ok(Some(Removed { record, is_new: true }))
+            }
+            Ok(Put::Refused) => Ok(None),
+            Err(error) => {
+                if error.is_transient() {
+                    burial.in_doubt = Some(mark);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Marks a version, or clears its mark; nothing when the record changed since it was read.
     pub(super) async fn set_mark(
         &self,
         package: &PackageName,
         version: Version,
         stored: &StoredVersion,
         removing: bool,
-    ) -> Result<bool> {
+    ) -> Result<Option<StoredVersion>> {
         let key = keys::version(package, version);
         let fence = uuid::Uuid::new_v4().to_string();
-        let body = records::encode_removing(&key, &stored.object.bytes, removing, &fence)?;
+        let bytes = records::encode_removing(&key, &stored.object.bytes, removing, &fence)?;
         let expected = Precondition::Revision(stored.object.revision.clone());
-        let put = self.objects.put(&key, body, expected, &stored.object.metadata);
-        let put = around("ledger.mark", put).await?;
-        Ok(matches!(put, Put::Written(_)))
+        let metadata = stored.object.metadata.clone();
+        let put = self.objects.put(&key, bytes.clone(), expected, &metadata);
+        match around("ledger.mark", put).await? {
+            Put::Written(revision) => {
+                let object = Object { bytes, revision, metadata };
+                records::decode_stored_version(package, version, &key, object).map(Some)
+            }
+            Put::Refused => Ok(None),
+        }
     }
 
     async fn all_pointers(&self, package: &PackageName) -> Result<Pointers> {
@@ -173,9 +191,12 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         &self,
         package: &PackageName,
         version: Version,
-        mark: &str,
+        marked: &StoredVersion,
         mut known: Pointers,
     ) -> Result<Vec<TagName>> {
+        let Found::Marked { mark } = marked.found() else {
+            return Err(Error::invalid("only under a mark do fences protect anything"));
+        };
         // Listed anew: a pointer that is not there now will be created after the mark.
         let tags = self.pointer_names(package).await?;
         let tags: Vec<_> = tags.into_iter().map(|tag| (known.remove(&tag), tag)).collect();

@@ -173,7 +173,7 @@ async fn everything_is_read_over_many_pages() {
         new.metadata = BTreeMap::from([("notes".into(), "x".repeat(BIG))]);
         added.push(tables.ledger.add(&frontend, &new).await.expect("add"));
     }
-    let pages = || tables.proxy.take_log().iter().filter(|operation| *operation == "Query").count();
+    let pages = || tables.gate.take_log().iter().filter(|entry| entry.operation == "Query").count();
     pages();
     assert_eq!(tables.ledger.versions(&frontend).await.expect("versions"), added);
     assert!(pages() > 2, "3 MB do not fit into two pages");
@@ -222,12 +222,12 @@ async fn packages_are_found_without_a_full_scan() {
             tables.old_version(&format!("team-{}/package-{index}", index % 3), number, "null").await;
         }
     }
-    tables.proxy.take_log();
+    tables.gate.take_log();
     let mut packages: Vec<_> = tables.ledger.packages().try_collect().await.expect("packages");
     packages.sort();
     packages.dedup();
     assert_eq!(packages.len(), 50);
-    let requests = tables.proxy.take_log();
-    assert!(requests.iter().all(|operation| operation == "Scan"));
+    let requests = tables.gate.take_log();
+    assert!(requests.iter().all(|entry| entry.operation == "Scan"));
     assert_eq!(requests.len(), 50 + 8, "one per package, one per segment");
 }

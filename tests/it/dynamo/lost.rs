@@ -7,8 +7,11 @@ use sacker::connect::Connect;
 use sacker::error::Meaning;
 use sacker::model::{Change, Expected, TagChange, verify_chain};
 
-use super::proxy::Fault;
-use super::{Tables, actor, moving, moving_from, new_version, package, shown, tag, version};
+use super::{Tables, actor, moving, moving_from, new_version, package, tag, version};
+use crate::support::faultgate::{Action, Refusal};
+
+const THROTTLED: Action = Action::Status(Refusal::ProvisionedThroughputExceeded);
+const CONFLICT: Action = Action::Status(Refusal::TransactionConflict);
 
 /// More than the SDK would repeat by itself.
 const MANY: usize = 8;
@@ -17,7 +20,7 @@ const MANY: usize = 8;
 async fn the_usual_operations_cost_few_requests() {
     let Some(tables) = Tables::new().await else { return };
     let (frontend, live) = (package("frontend"), tag("live"));
-    let requests = || shown(&tables.proxy.take_log());
+    let requests = || tables.requests();
     for _ in 0..3 {
         tables.ledger.add(&frontend, &new_version()).await.expect("add");
         assert_eq!(requests(), "Query PutItem");
@@ -42,7 +45,7 @@ async fn the_usual_operations_cost_few_requests() {
     requests();
     let packages: Vec<_> = tables.ledger.packages().try_collect().await.expect("packages");
     assert_eq!(packages.len(), 4);
-    assert_eq!(tables.proxy.take_log().len(), 4 + 8, "one per package, one per segment");
+    assert_eq!(tables.gate.take_log().len(), 4 + 8, "one per package, one per segment");
 }
 
 #[tokio::test]
@@ -50,20 +53,20 @@ async fn an_add_whose_reply_was_lost_is_one_version() {
     let Some(tables) = Tables::new().await else { return };
     let frontend = package("frontend");
     for times in [1, MANY] {
-        tables.proxy.inject("PutItem", Fault::LoseReply, times);
+        tables.inject("PutItem", Action::DropReply, times);
         let before = tables.ledger.newest(&frontend, 1).await.map_or(0, |newest| newest.version_count);
         let added = tables.ledger.add(&frontend, &new_version()).await.expect("add");
         assert_eq!(added.version.get().unsigned_abs(), before + 1);
         assert_eq!(tables.ledger.latest(&frontend).await.expect("latest"), added);
-        tables.proxy.heal();
+        tables.heal();
     }
 }
 
 #[tokio::test]
 async fn an_add_whose_request_was_lost_is_sent_again() {
     let Some(tables) = Tables::new().await else { return };
-    tables.proxy.inject("PutItem", Fault::LoseRequest, 2);
-    tables.proxy.inject("Query", Fault::Throttle, 2);
+    tables.inject("PutItem", Action::DropBefore, 2);
+    tables.inject("Query", THROTTLED, 2);
     let added = tables.ledger.add(&package("frontend"), &new_version()).await.expect("add");
     assert_eq!(added.version, version(1));
 }
@@ -94,12 +97,12 @@ async fn an_add_that_cannot_be_settled_says_so_with_its_id() {
     let frontend = package("frontend");
     let hasty = Connect { deadline: Duration::from_millis(400), ..tables.connect.clone() };
     let new = new_version();
-    tables.proxy.inject("PutItem", Fault::Hang, usize::MAX);
+    tables.inject("PutItem", Action::Swallow, usize::MAX);
     let error = tables.again(&hasty).await.add(&frontend, &new).await.expect_err("no reply");
     assert_eq!(error.meaning(), &Meaning::Unavailable, "{error}");
     assert_eq!(error.unsettled(), Some(new.add_id.as_str()));
     // The next run settles it.
-    tables.proxy.heal();
+    tables.heal();
     let settled = tables.ledger.add(&frontend, &new).await.expect("add");
     assert_eq!(settled.version, version(1));
     assert_eq!(tables.ledger.versions(&frontend).await.expect("versions"), [settled]);
@@ -109,10 +112,10 @@ async fn an_add_that_cannot_be_settled_says_so_with_its_id() {
 async fn a_reply_that_breaks_off_is_a_lost_one() {
     let Some(tables) = Tables::new().await else { return };
     let (frontend, live) = (package("frontend"), tag("live"));
-    tables.proxy.inject("PutItem", Fault::CutReply, 2);
+    tables.inject("PutItem", Action::Cut, 2);
     let added = tables.ledger.add(&frontend, &new_version()).await.expect("add");
     assert_eq!(tables.ledger.versions(&frontend).await.expect("versions"), [added]);
-    tables.proxy.inject("TransactWriteItems", Fault::CutReply, 2);
+    tables.inject("TransactWriteItems", Action::Cut, 2);
     tables.ledger.change_tag(&frontend, &live, &moving(1)).await.expect("move");
     assert_eq!(tables.ledger.history(&frontend, &live).await.expect("history").len(), 1);
 }
@@ -122,32 +125,32 @@ async fn a_refusal_does_not_hide_the_attempt_before_it() {
     let Some(tables) = Tables::new().await else { return };
     let (frontend, live) = (package("frontend"), tag("live"));
     // The first attempt was carried out: a look finds it.
-    tables.proxy.inject("PutItem", Fault::LoseReply, 1);
-    tables.proxy.inject("PutItem", Fault::Expire, usize::MAX);
+    tables.inject("PutItem", Action::DropReply, 1);
+    tables.inject("PutItem", Action::SignatureExpired, usize::MAX);
     let added = tables.ledger.add(&frontend, &new_version()).await.expect("add");
     assert_eq!(added.version, version(1));
-    tables.proxy.inject("TransactWriteItems", Fault::LoseReply, 1);
-    tables.proxy.inject("TransactWriteItems", Fault::Expire, usize::MAX);
+    tables.inject("TransactWriteItems", Action::DropReply, 1);
+    tables.inject("TransactWriteItems", Action::SignatureExpired, usize::MAX);
     let first = moving(1);
     let moved = tables.ledger.change_tag(&frontend, &live, &first).await.expect("move");
     assert_eq!(moved.event.map(|event| event.id), Some(first.id));
-    tables.proxy.heal();
+    tables.heal();
 
     // Nothing is there yet, but the first attempt may still be on its way.
-    tables.proxy.inject("PutItem", Fault::LoseRequest, 1);
-    tables.proxy.inject("PutItem", Fault::Expire, usize::MAX);
+    tables.inject("PutItem", Action::DropBefore, 1);
+    tables.inject("PutItem", Action::SignatureExpired, usize::MAX);
     let new = new_version();
     let error = tables.ledger.add(&frontend, &new).await.expect_err("in doubt");
     assert_eq!((error.meaning(), error.unsettled()), (&Meaning::Unavailable, Some(new.add_id.as_str())));
-    tables.proxy.inject("TransactWriteItems", Fault::LoseRequest, 1);
-    tables.proxy.inject("TransactWriteItems", Fault::Expire, usize::MAX);
+    tables.inject("TransactWriteItems", Action::DropBefore, 1);
+    tables.inject("TransactWriteItems", Action::SignatureExpired, usize::MAX);
     let change = TagChange::new(Change::Untag, actor());
     let error = tables.ledger.change_tag(&frontend, &live, &change).await.expect_err("in doubt");
     assert_eq!((error.meaning(), error.unsettled()), (&Meaning::Unavailable, Some(change.id.as_str())));
-    tables.proxy.heal();
+    tables.heal();
 
     // A refusal alone is one.
-    tables.proxy.inject("PutItem", Fault::Expire, usize::MAX);
+    tables.inject("PutItem", Action::SignatureExpired, usize::MAX);
     let error = tables.ledger.add(&frontend, &new_version()).await.expect_err("refused");
     assert!(matches!(error.meaning(), Meaning::Denied { .. }) && error.unsettled().is_none(), "{error:?}");
 }
@@ -156,7 +159,7 @@ async fn a_refusal_does_not_hide_the_attempt_before_it() {
 async fn an_add_that_was_never_sent_is_not_in_doubt() {
     let Some(tables) = Tables::new().await else { return };
     let hasty = Connect { deadline: Duration::from_millis(400), ..tables.connect.clone() };
-    tables.proxy.inject("Query", Fault::Hang, usize::MAX);
+    tables.inject("Query", Action::Swallow, usize::MAX);
     let error = tables.again(&hasty).await.add(&package("frontend"), &new_version()).await;
     let error = error.expect_err("no reply");
     assert_eq!((error.meaning(), error.unsettled()), (&Meaning::Unavailable, None));
@@ -177,10 +180,10 @@ async fn a_move_whose_reply_was_lost_is_one_event() {
         (1, TagChange::new(Change::Untag, actor()).expecting(Expected::Seq(4))),
     ];
     for (times, change) in &changes {
-        tables.proxy.inject("TransactWriteItems", Fault::LoseReply, *times);
+        tables.inject("TransactWriteItems", Action::DropReply, *times);
         let outcome = tables.ledger.change_tag(&frontend, &live, change).await.expect("change");
         assert_eq!(outcome.event.map(|event| event.id).as_ref(), Some(&change.id));
-        tables.proxy.heal();
+        tables.heal();
     }
     let events = tables.ledger.history(&frontend, &live).await.expect("history");
     verify_chain(&events).expect("one chain");
@@ -192,9 +195,9 @@ async fn a_move_waits_while_others_are_at_work() {
     let Some(tables) = Tables::new().await else { return };
     let (frontend, live) = (package("frontend"), tag("live"));
     tables.ledger.add(&frontend, &new_version()).await.expect("add");
-    tables.proxy.inject("TransactWriteItems", Fault::Conflict, 3);
-    tables.proxy.inject("TransactWriteItems", Fault::Throttle, 2);
-    tables.proxy.inject("TransactWriteItems", Fault::LoseRequest, 1);
+    tables.inject("TransactWriteItems", CONFLICT, 3);
+    tables.inject("TransactWriteItems", THROTTLED, 2);
+    tables.inject("TransactWriteItems", Action::DropBefore, 1);
     tables.ledger.change_tag(&frontend, &live, &moving(1)).await.expect("move");
     assert_eq!(tables.ledger.history(&frontend, &live).await.expect("history").len(), 1);
 }
@@ -241,11 +244,11 @@ async fn a_move_that_cannot_be_settled_says_so_with_its_id() {
     tables.ledger.add(&frontend, &new_version()).await.expect("add");
     let hasty = Connect { deadline: Duration::from_millis(400), ..tables.connect.clone() };
     let change = moving(1);
-    tables.proxy.inject("TransactWriteItems", Fault::Hang, usize::MAX);
+    tables.inject("TransactWriteItems", Action::Swallow, usize::MAX);
     let error = tables.again(&hasty).await.change_tag(&frontend, &live, &change).await.expect_err("no reply");
     assert_eq!(error.meaning(), &Meaning::Unavailable, "{error}");
     assert_eq!(error.unsettled(), Some(change.id.as_str()));
-    tables.proxy.heal();
+    tables.heal();
     let outcome = tables.ledger.change_tag(&frontend, &live, &change).await.expect("settled");
     assert_eq!(outcome.event.map(|event| event.seq), Some(1));
 }

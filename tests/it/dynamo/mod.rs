@@ -3,7 +3,6 @@
 mod legacy;
 mod load;
 mod lost;
-mod proxy;
 mod tables;
 
 use std::collections::{BTreeMap, HashMap};
@@ -18,8 +17,8 @@ use sacker::model::{
     Version,
 };
 
+use crate::support::faultgate::{Action, Gate, Match, Rule, operations};
 use crate::support::{testbed, unique};
-use proxy::Proxy;
 
 /// A row as the service hands it out.
 type Item = HashMap<String, AttributeValue>;
@@ -30,7 +29,7 @@ struct Tables {
     client: Client,
     prefix: String,
     connect: Connect,
-    proxy: Proxy,
+    gate: Gate,
 }
 
 impl Tables {
@@ -38,24 +37,39 @@ impl Tables {
     async fn new() -> Option<Self> {
         let tables = Self::without_init().await?;
         tables.ledger.init(&InitOptions::default()).await.expect("init");
-        tables.proxy.take_log();
+        tables.gate.take_log();
         Some(tables)
     }
 
     async fn without_init() -> Option<Self> {
         let server = testbed::dynamodb()?;
-        let proxy = Proxy::start(&server.endpoint).await;
+        let gate = Gate::start(&server.endpoint, 1);
         let (prefix, connect) = (unique("t"), server.connect());
         let client = sacker::aws::dynamo_client("us-east-1", Some(&server.endpoint), &connect)
             .await
             .expect("a client");
-        let ledger = open(&proxy.endpoint, &prefix, &connect).await;
-        Some(Self { ledger, client, prefix, connect, proxy })
+        let ledger = open(&gate.url(), &prefix, &connect).await;
+        Some(Self { ledger, client, prefix, connect, gate })
     }
 
-    /// Another ledger value for the same tables, through the proxy.
+    /// Another ledger value for the same tables, through the gate.
     async fn again(&self, connect: &Connect) -> Arc<dyn Ledger> {
-        open(&self.proxy.endpoint, &self.prefix, connect).await
+        open(&self.gate.url(), &self.prefix, connect).await
+    }
+
+    /// The next `times` requests of this operation get `fault`, after those of earlier calls.
+    fn inject(&self, operation: &str, fault: Action, times: usize) {
+        self.gate.add_rule(Rule::new(Match::target(operation), fault).times(times as u64));
+    }
+
+    /// No faults any more.
+    fn heal(&self) {
+        self.gate.set_rules(Vec::new());
+    }
+
+    /// The operations since the last call, in one line.
+    fn requests(&self) -> String {
+        operations(&self.gate.take_log())
     }
 
     fn tags(&self) -> String {
@@ -157,9 +171,4 @@ fn moving(to: i64) -> TagChange {
 
 fn moving_from(from: i64, to: i64) -> TagChange {
     moving(to).expecting(Expected::Version(version(from)))
-}
-
-/// The operations in `log`, as one line.
-fn shown(log: &[String]) -> String {
-    log.join(" ")
 }

@@ -3,6 +3,7 @@
 
 mod bench;
 mod processes;
+mod removal;
 mod tags;
 mod versions;
 
@@ -136,4 +137,18 @@ conformance! {
     tags::a_view_of_an_unknown_package_is_not_found,
     tags::racers_on_one_tag_have_one_winner_a_round,
     tags::unconditional_racers_all_win_in_one_line,
+    removal::a_removed_version_leaves_a_tombstone,
+    removal::a_removal_needs_no_reason,
+    removal::a_removed_version_is_not_found,
+    removal::latest_is_the_newest_that_was_not_removed,
+    removal::a_number_is_not_used_again,
+    removal::a_package_may_have_removed_versions_only,
+    removal::a_tagged_version_is_not_removed,
+    removal::removing_again_changes_nothing,
+    removal::what_was_never_added_cannot_be_removed,
+    removal::no_tag_moves_to_a_removed_version,
+    removal::tags_move_on_after_a_removal,
+    removal::removers_of_one_version_agree,
+    removal::no_race_leaves_a_tag_on_a_removed_version,
+    removal::adds_and_removals_at_once_keep_every_number,
 }

@@ -6,8 +6,8 @@ use sacker::model::PackageName;
 use serde_json::{Value, json};
 
 use super::bench::{Bench, Conditions, message, object_yaml};
-use super::gate::Gate;
 use crate::support::cluster::{LEDGER, NAMESPACE, PACKAGE, PATIENCE, TAG};
+use crate::support::faultgate::Gate;
 use crate::support::{testbed, unique};
 
 /// Whether a status holds anything that only the ledger knows.
@@ -19,15 +19,15 @@ fn shows_data(object: &Value) -> bool {
 #[tokio::test]
 async fn a_namespace_without_access_causes_no_request() {
     let Some(minio) = testbed::minio() else { return };
-    let gate = Gate::start(&minio.endpoint);
-    let Some(mut bench) = Bench::on_s3(&gate.endpoint).await else { return };
+    let gate = Gate::start(&minio.endpoint, 1);
+    let Some(mut bench) = Bench::on_s3(&gate.url()).await else { return };
     bench.package = PackageName::existing(unique("secret"));
     let package = bench.package.as_str().to_owned();
     bench.versions(1).await;
     bench.move_by_hand("live", 1).await;
     let stranger = bench.cluster.namespace(&[("team", "strangers")]).await;
-    let before = gate.heard(&package);
-    assert!(before > 0, "the gate hears the library");
+    let before = gate.about(&package);
+    assert!(before > 0, "the library goes through the gate");
 
     bench.cluster.apply(&bench.tag_yaml(&stranger, "live", "live", "version: 1"));
     let spec = format!("ledger: {}, package: {package}", bench.ledger_name);
@@ -53,12 +53,12 @@ async fn a_namespace_without_access_causes_no_request() {
     bench.versions(1).await;
     bench.apply_tag("live", "version: 1");
     bench.until_applied("live", 1).await;
-    let passed = gate.requests();
+    let passed = gate.log().len();
     bench.add().await;
     bench.apply_package("mirror", "");
     bench.until_package("mirror", "version 2", |object| object["status"]["latest"]["version"] == 2).await;
-    assert!(gate.requests() > passed);
-    assert_eq!(gate.heard(&package), before, "no request named '{package}'");
+    assert!(gate.log().len() > passed);
+    assert_eq!(gate.about(&package), before, "no request named '{package}'");
 
     // Granted later, it becomes Ready by itself.
     bench.package = PackageName::existing(package.clone());
@@ -68,7 +68,7 @@ async fn a_namespace_without_access_causes_no_request() {
     bench.until_tag_in(&stranger, "live", "Ready", "True", "Applied").await;
     let is_ready = |object: &Value| Conditions::of(object).is("Ready", "True");
     bench.api.until((PACKAGE, &stranger, "mirror"), "Ready", PATIENCE, is_ready).await;
-    assert!(gate.heard(&package) > before);
+    assert!(gate.about(&package) > before);
 
     // Taken away again, nothing more is asked or done.
     let deny = json!({ "metadata": { "labels": { "team": null } } });
@@ -117,8 +117,8 @@ async fn read_and_tag_are_granted_apart() {
 #[tokio::test]
 async fn every_attempt_without_a_matching_rule_is_denied() {
     let Some(minio) = testbed::minio() else { return };
-    let gate = Gate::start(&minio.endpoint);
-    let Some(bench) = Bench::on_s3(&gate.endpoint).await else { return };
+    let gate = Gate::start(&minio.endpoint, 1);
+    let Some(bench) = Bench::on_s3(&gate.url()).await else { return };
     let team = &bench.team;
     // The word by which the gate knows what must not be asked for.
     let word = unique("denied").replace('-', "");
@@ -176,7 +176,7 @@ async fn every_attempt_without_a_matching_rule_is_denied() {
             assert!(!shows_data(&object), "{object:#}");
         }
     }
-    assert_eq!(gate.heard(&word), 0, "no request named any of them");
+    assert_eq!(gate.about(&word), 0, "no request named any of them");
     for namespace in [&forged, &unlabelled, &wrong_case, &half] {
         bench.cluster.kubectl(&["delete", "--wait=false", "namespace", namespace]).success();
     }

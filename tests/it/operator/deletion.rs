@@ -6,8 +6,8 @@ use sacker::model::{Change, Claim, EventKind};
 use serde_json::json;
 
 use super::bench::{Bench, message, say, version};
-use super::gate::Gate;
 use crate::support::cluster::{EVENT, LEDGER, NAMESPACE, PATIENCE, TAG};
+use crate::support::faultgate::Gate;
 use crate::support::{eventually, testbed};
 
 async fn delete(bench: &Bench<'_>, name: &str) {
@@ -87,8 +87,8 @@ async fn delete_leaves_a_tag_that_is_not_ours_or_held() {
 #[tokio::test]
 async fn a_namespace_goes_while_its_ledgers_are_down() {
     let Some(minio) = testbed::minio() else { return };
-    let gate = Gate::start(&minio.endpoint);
-    let Some(unreachable) = Bench::on_s3(&gate.endpoint).await else { return };
+    let gate = Gate::start(&minio.endpoint, 1);
+    let Some(unreachable) = Bench::on_s3(&gate.url()).await else { return };
     let Some(bench) = Bench::new().await else { return };
     // Both ledgers serve one namespace.
     let patch = json!({ "metadata": { "labels": { "team": unreachable.team } } });
@@ -130,8 +130,8 @@ async fn a_namespace_goes_while_its_ledgers_are_down() {
 #[tokio::test]
 async fn delete_waits_for_a_ledger_that_is_down_and_says_so() {
     let Some(minio) = testbed::minio() else { return };
-    let gate = Gate::start(&minio.endpoint);
-    let Some(bench) = Bench::on_s3(&gate.endpoint).await else { return };
+    let gate = Gate::start(&minio.endpoint, 1);
+    let Some(bench) = Bench::on_s3(&gate.url()).await else { return };
     bench.versions(1).await;
     for name in ["live", "given-up"] {
         bench.apply_tag(name, "version: 1, deletionPolicy: Delete");

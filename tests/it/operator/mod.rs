@@ -8,7 +8,6 @@ mod bench;
 mod crash;
 mod deletion;
 mod drift;
-mod gate;
 mod hostile;
 mod leader;
 mod packages;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::bench::{Bench, Conditions, message, object_yaml};
-use super::gate::Gate;
 use crate::support::cluster::{LEDGER, PACKAGE, PATIENCE, TAG};
+use crate::support::faultgate::Gate;
 use crate::support::process::Folder;
 use crate::support::testbed::{self, free_ports};
 use crate::support::unique;
@@ -161,8 +161,8 @@ async fn a_broken_ledger_says_what_to_do_and_harms_no_other() {
 #[tokio::test]
 async fn a_ledger_that_goes_down_is_waited_for_and_what_is_known_stays() {
     let Some(minio) = testbed::minio() else { return };
-    let gate = Gate::start(&minio.endpoint);
-    let Some(bench) = Bench::on_s3(&gate.endpoint).await else { return };
+    let gate = Gate::start(&minio.endpoint, 1);
+    let Some(bench) = Bench::on_s3(&gate.url()).await else { return };
     bench.versions(2).await;
     bench.apply_tag("live", "version: 1");
     bench.apply_package("mirror", "");

@@ -4,6 +4,7 @@
 
 pub(crate) mod canned;
 pub(crate) mod cluster;
+pub(crate) mod faultgate;
 pub(crate) mod ledgers;
 pub(crate) mod process;
 pub(crate) mod testbed;

@@ -15,6 +15,7 @@ use sacker::connect::Connect;
 use sacker::environment::Environment;
 use sacker::model::StoreUri;
 
+use super::faultgate::Gate;
 use super::process::{Folder, Supervised};
 
 /// Java on a busy machine is the slowest to come up.
@@ -223,6 +224,12 @@ impl S3Server {
         sacker::aws::s3_client(&location, &self.connect()).await.expect("a client")
     }
 
+    /// The same server, reached through `gate`, which learns the root's secret.
+    pub(crate) fn behind(&self, gate: &Gate) -> Self {
+        gate.know_secret(self.access_key, self.secret_key);
+        Self { endpoint: gate.url(), ..self.clone() }
+    }
+
     /// `s3://<bucket>` on this server.
     pub(crate) fn uri(&self, bucket: &str) -> String {
         format!("s3://{bucket}?endpoint={}", self.endpoint)
@@ -285,6 +292,11 @@ impl DynamoServer {
     /// Settings that reach the shared tables.
     pub(crate) fn connect(&self) -> Connect {
         super::connect(self.access_key, self.secret_key)
+    }
+
+    /// The same server, reached through `gate`.
+    pub(crate) fn behind(&self, gate: &Gate) -> Self {
+        Self { endpoint: gate.url(), ..self.clone() }
     }
 
     /// `dynamo://us-east-1/<prefix>` on this server.

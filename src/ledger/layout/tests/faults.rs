@@ -1,6 +1,8 @@
 //! Interleavings that real servers show once in a million: replies lost, late writes, a 2015 client in between. The
 //! objects are scripted; what they do in each case is what S3 may do.
 
+mod removal;
+
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -37,10 +39,18 @@ struct Scripted {
     /// What happens when the script is over.
     forever: Option<At>,
     denied_reads: Option<&'static str>,
+    /// Reads of these keys are on their way for long.
+    slow_reads: Option<&'static str>,
     writes: Mutex<u64>,
+    /// Every read and write, such as `get <key>`.
+    requests: Mutex<Vec<String>>,
 }
 
 impl Scripted {
+    fn note(&self, method: &str, key: &str) {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{method} {key}"));
+    }
+
     async fn force(&self, key: &str, text: &str) {
         let bytes = Bytes::copy_from_slice(text.as_bytes());
         self.inner.put(key, bytes, Precondition::None, &BTreeMap::new()).await.expect("write");
@@ -56,6 +66,12 @@ impl ConditionalObjects for Scripted {
     async fn get(&self, key: &str) -> Result<Option<Object>> {
         // As over a network, others get their turn between any two requests.
         tokio::task::yield_now().await;
+        self.note("get", key);
+        if self.slow_reads.is_some_and(|part| key.contains(part)) {
+            for _ in 0..200 {
+                tokio::task::yield_now().await;
+            }
+        }
         if self.denied_reads.is_some_and(|part| key.contains(part)) {
             let meaning = Meaning::Denied { action: "s3:GetObject".into(), resource: key.into() };
             return Err(Error::new(meaning, "read a record"));
@@ -64,6 +80,7 @@ impl ConditionalObjects for Scripted {
     }
 
     async fn list(&self, prefix: &str, start_after: &str, limit: usize) -> Result<Vec<Entry>> {
+        self.note("list", prefix);
         // The question is on its way, too.
         for _ in 0..10 {
             tokio::task::yield_now().await;
@@ -88,6 +105,7 @@ impl ConditionalObjects for Scripted {
         metadata: &BTreeMap<String, String>,
     ) -> Result<Put> {
         tokio::task::yield_now().await;
+        self.note("put", key);
         *self.writes.lock().unwrap_or_else(PoisonError::into_inner) += 1;
         let next = key
             .contains(self.watched)
@@ -143,7 +161,9 @@ async fn scripted(
         script: Mutex::new(script.into_iter().collect()),
         forever,
         denied_reads: None,
+        slow_reads: None,
         writes: Mutex::new(0),
+        requests: Mutex::default(),
     };
     let uri = LedgerUri::File(FileLocation::at("/memory"));
     let connect = Connect { deadline: Duration::from_millis(300), ..Connect::default() };
@@ -153,6 +173,14 @@ async fn scripted(
     }
     ledger.objects.watched = watched;
     ledger
+}
+
+/// The same, with a script for the exchange of a tag's first pointer: the write before it reserves the pointer.
+async fn at_the_exchange(
+    script: impl IntoIterator<Item = At>,
+    forever: Option<At>,
+) -> ObjectLedger<Scripted> {
+    scripted(POINTER, std::iter::once(At::Through).chain(script), forever).await
 }
 
 fn p() -> PackageName {
@@ -185,7 +213,7 @@ async fn points_to(ledger: &ObjectLedger<Scripted>) -> Option<i64> {
 
 #[tokio::test]
 async fn a_lost_reply_is_recognised_as_success() {
-    let ledger = scripted(POINTER, [At::LoseReply], None).await;
+    let ledger = at_the_exchange([At::LoseReply], None).await;
     ledger
         .change_tag(&p(), &live(), &moving(version(1)).expecting(Expected::Seq(0)))
         .await
@@ -195,14 +223,14 @@ async fn a_lost_reply_is_recognised_as_success() {
 
 #[tokio::test]
 async fn a_lost_request_is_sent_again() {
-    let ledger = scripted(POINTER, [At::LoseRequest, At::LoseRequest], None).await;
+    let ledger = at_the_exchange([At::LoseRequest, At::LoseRequest], None).await;
     ledger.change_tag(&p(), &live(), &moving(version(1)).expecting(Expected::Seq(0))).await.expect("move");
     assert_eq!(story(&ledger).await, [(EventKind::Move, Some(1))]);
 }
 
 #[tokio::test]
 async fn a_write_that_stays_in_doubt_says_so_with_its_id() {
-    let ledger = scripted(POINTER, [], Some(At::LoseRequest)).await;
+    let ledger = at_the_exchange([], Some(At::LoseRequest)).await;
     let change = moving(version(1));
     let error = ledger.change_tag(&p(), &live(), &change).await.expect_err("no answer, ever");
     assert_eq!(error.meaning(), &Meaning::Unavailable);
@@ -211,16 +239,16 @@ async fn a_write_that_stays_in_doubt_says_so_with_its_id() {
 
 #[tokio::test]
 async fn a_refusal_after_a_lost_reply_is_not_believed() {
-    let ledger = scripted(POINTER, [At::LoseReply, At::Deny], None).await;
+    let ledger = at_the_exchange([At::LoseReply, At::Deny], None).await;
     ledger.change_tag(&p(), &live(), &moving(version(1))).await.expect("it happened");
-    let ledger = scripted(POINTER, [At::LoseRequest], Some(At::Deny)).await;
+    let ledger = at_the_exchange([At::LoseRequest], Some(At::Deny)).await;
     let error = ledger.change_tag(&p(), &live(), &moving(version(1))).await.expect_err("who knows");
     assert_eq!(Exit::from(&error), Exit::Unavailable, "{error}");
 }
 
 #[tokio::test]
 async fn a_refusal_at_once_is_a_refusal() {
-    let ledger = scripted(POINTER, [At::Deny], None).await;
+    let ledger = at_the_exchange([At::Deny], None).await;
     let error = ledger.change_tag(&p(), &live(), &moving(version(1))).await.expect_err("denied");
     assert_eq!(Exit::from(&error), Exit::Denied, "{error}");
 }
@@ -228,7 +256,7 @@ async fn a_refusal_at_once_is_a_refusal() {
 #[tokio::test]
 async fn a_blind_overwrite_before_the_event_is_archived_does_not_break_the_chain() {
     // The pointer is written, a 2015 client overwrites it, then the event is archived and acknowledged.
-    let ledger = scripted(POINTER, [At::ThenOverwritten(POINTER, "{\"version\": 3}".into())], None).await;
+    let ledger = at_the_exchange([At::ThenOverwritten(POINTER, "{\"version\": 3}".into())], None).await;
     ledger.change_tag(&p(), &live(), &moving(version(1))).await.expect("acknowledged");
     assert_eq!(points_to(&ledger).await, Some(3));
     ledger.change_tag(&p(), &live(), &moving(version(2))).await.expect("move");
@@ -361,7 +389,9 @@ async fn a_client_that_may_only_write_adds_by_its_clock() {
         script: Mutex::default(),
         forever: None,
         denied_reads: Some(""),
+        slow_reads: None,
         writes: Mutex::new(0),
+        requests: Mutex::default(),
     };
     let uri = LedgerUri::File(FileLocation::at("/memory"));
     let mut ledger = ObjectLedger::new(uri, objects, Connect::default());
