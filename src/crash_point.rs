@@ -56,7 +56,15 @@ pub const POINTS: &[&str] = &[
     "store.file.copied",
     "store.file.durable",
     "store.file.named",
+    "store.file.replaced",
     "store.file.synced",
+    // Collection of blobs.
+    "gc.delete.after",
+    "gc.delete.before",
+    "gc.discard.after",
+    "gc.discard.before",
+    "gc.manifest.after",
+    "gc.manifest.before",
     // Blobs on S3.
     "store.s3.complete.after",
     "store.s3.complete.before",

@@ -159,6 +159,7 @@ impl Incoming {
                 let root = path.parent().unwrap_or(path);
                 let _lock = file_collect::lock_for_writing(root)?;
                 error.file.persist(path).map_err(|error| failed("write", path, error.error))?;
+                crash_point_at("store.file.replaced", path);
             }
             Err(error) => return Err(failed("write", path, error.error)),
         }

@@ -116,7 +116,7 @@ impl Disk {
             }
             "file.temporary.synced" | "store.file.synced" => self.sync_file(self.file(&path)),
             // The file that was made last: a client works on one at a time.
-            "file.object.linked" | "file.object.renamed" | "store.file.named" => {
+            "file.object.linked" | "file.object.renamed" | "store.file.named" | "store.file.replaced" => {
                 self.name(path, Node::File(self.files.len() - 1));
             }
             "store.file.confirmed" => {
