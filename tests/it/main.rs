@@ -9,6 +9,7 @@ mod dynamo;
 mod fetch;
 mod init;
 mod ledgers;
+mod models;
 mod objects;
 mod operator;
 mod stores;
