@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 
 use crate::connect::Connect;
-use crate::error::{Error, Missing, Result};
+use crate::error::{Error, Meaning, Missing, Result};
 use crate::model::{
     Event, LedgerUri, NewVersion, Numbering, PackageName, PackageView, Removal, Resolved, Spec, TagChange,
     TagName, TagState, TagView, Version, VersionRecord,
@@ -28,6 +28,8 @@ mod s3;
 #[cfg(feature = "ledger-dynamo")]
 pub use dynamo::DynamoLedger;
 pub use layout::ObjectLedger;
+#[doc(hidden)]
+pub use layout::plan;
 pub use memory::MemoryObjects;
 pub use objects::{Children, ConditionalObjects, Entry, Object, Precondition, Put, Revision};
 #[cfg(feature = "ledger-s3")]
@@ -138,16 +140,14 @@ pub trait Ledger: Send + Sync + Debug {
     ) -> Result<TagOutcome>;
 
     /// Replaces a version by a tombstone: its number stays taken for good, its bytes may be collected. A version that was
-    /// removed before is left as it is. `Conflict` naming the tags while any tag points to it; `NotFound(Version)` when it
-    /// was never added. No tag can come to point to it meanwhile.
+    /// removed before is left as it is. `Conflict` naming the tags while any tag points to it; `NotFound(Version)` or
+    /// `(Package)` when it was never added. No tag can come to point to it meanwhile.
     async fn remove_version(
         &self,
-        _package: &PackageName,
-        _version: Version,
-        _removal: &Removal,
-    ) -> Result<Removed> {
-        Err(Error::invalid("to be built"))
-    }
+        package: &PackageName,
+        version: Version,
+        removal: &Removal,
+    ) -> Result<Removed>;
 
     /// All events of a tag, oldest first, also of a removed tag. `NotFound(Tag)` when there never was one.
     async fn history(&self, package: &PackageName, tag: &TagName) -> Result<Vec<Event>>;
@@ -211,6 +211,18 @@ pub trait Ledger: Send + Sync + Debug {
         view.recent = newest.records;
         Ok(view)
     }
+}
+
+/// The refusal to remove a version while these tags point to it.
+fn still_tagged(package: &PackageName, version: Version, tags: &[&str]) -> Error {
+    let named = tags.iter().map(|tag| format!("'{tag}'")).collect::<Vec<_>>().join(", ");
+    let meaning = Meaning::Conflict {
+        expected: format!("no tag on version {version} of package '{package}'"),
+        found: format!("{} {named}", if tags.len() == 1 { "tag" } else { "tags" }),
+    };
+    let first = tags.first().copied().unwrap_or_default();
+    Error::new(meaning, "remove a version")
+        .with_hint(format!("move the tag first, or remove it: sacker untag {package} {first}"))
 }
 
 /// Opens the ledger at `uri`. Makes no request.

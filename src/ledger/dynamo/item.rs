@@ -31,6 +31,8 @@ pub(super) mod attribute {
     pub(in super::super) const ADDED_BY: &str = "added_by";
     pub(in super::super) const ADD_ID: &str = "add_id";
     pub(in super::super) const REMOVAL: &str = "removal";
+    /// The id of the call that wrote a tombstone: whose reply was lost finds its own by it.
+    pub(in super::super) const REMOVAL_ID: &str = "removal_id";
     /// Counts the tag moves to a version, so that removing it can notice one.
     pub(in super::super) const TAG_REV: &str = "tag_rev";
     pub(in super::super) const SEQ: &str = "seq";
@@ -39,6 +41,9 @@ pub(super) mod attribute {
 
 /// What the service stores per item is 400 KB in all; the rest of a record is far below the difference.
 const METADATA_MAX: usize = 380 * 1024;
+
+/// What a removal may add to that.
+const ROOM: usize = 8 * 1024;
 
 /// Packages with this prefix are sacker's own rows. No client ever created such a package.
 pub(super) const OWN_PREFIX: &str = "sacker:";
@@ -170,6 +175,47 @@ pub(super) fn encode_version(
     Ok(item)
 }
 
+/// What a tombstone's metadata says of the removal, for 2015 clients: they know neither `removal` nor the zeros.
+const TOLD: [&str; 3] = ["removed_at", "removed_by", "removed_reason"];
+
+/// The tombstone of a version's row. It stays a row that a 2015 client can read, and keeps what is known of the version:
+/// also the `add_id`, by which an `add` whose reply was lost finds its own.
+///
+/// # Errors
+/// `Corrupt`; `Invalid` when the reason does not fit into an item.
+pub(super) fn encode_tombstone(table: &str, item: &Item, removal: &Removal, id: &str) -> Result<Item> {
+    let mut metadata = decode_metadata(&Row::new(table, item))?;
+    let told = [Some(time::format(removal.at)), Some(removal.by.clone()), removal.reason.clone()];
+    let told = TOLD.into_iter().zip(told).filter_map(|(key, value)| Some((key.to_owned(), value?)));
+    metadata.extend(told);
+    let metadata = serde_json::to_value(&metadata).unwrap_or_default().to_string();
+    let removal = serde_json::to_value(removal).unwrap_or_default().to_string();
+    let length = metadata.len() + removal.len();
+    if length > METADATA_MAX + ROOM {
+        return Err(Error::invalid(format!(
+            "metadata and removal have {length} bytes; a DynamoDB ledger holds {}; use a shorter reason",
+            METADATA_MAX + ROOM
+        )));
+    }
+    let mut tombstone = item.clone();
+    let mut set = |name: &str, value: String| tombstone.insert(name.to_owned(), text(value));
+    set(attribute::SHA, Sha256::ZERO.to_string());
+    set(attribute::METADATA, metadata);
+    set(attribute::REMOVAL, removal);
+    set(attribute::REMOVAL_ID, id.to_owned());
+    Ok(tombstone)
+}
+
+/// The id of the call that wrote this tombstone.
+pub(super) fn removal_id(item: &Item) -> Option<&str> {
+    item.get(attribute::REMOVAL_ID)?.as_s().ok().map(String::as_str)
+}
+
+/// How often tags moved to this version; nothing for never.
+pub(super) fn tag_rev(item: &Item) -> Option<&AttributeValue> {
+    item.get(attribute::TAG_REV)
+}
+
 /// A row under its name for messages.
 struct Row<'a> {
     item: &'a Item,
@@ -256,6 +302,10 @@ pub(super) fn decode_version(table: &str, item: &Item) -> Result<VersionRecord> 
             Some(at.parse::<Timestamp>().map_err(broken)?)
         }
     };
+    let mut metadata = decode_metadata(&row)?;
+    if removal.is_some() {
+        metadata.retain(|key, _| !TOLD.contains(&key.as_str()));
+    }
     Ok(VersionRecord {
         package: PackageName::existing(row.text(attribute::PACKAGE)?),
         version: row.number(attribute::VERSION)?,
@@ -263,7 +313,7 @@ pub(super) fn decode_version(table: &str, item: &Item) -> Result<VersionRecord> 
         size: row.optional_number(attribute::SIZE)?,
         basename: row.text(attribute::BASENAME)?.to_owned(),
         mode: row.number(attribute::MODE)?,
-        metadata: decode_metadata(&row)?,
+        metadata,
         added_at,
         added_by: row.optional_text(attribute::ADDED_BY)?.map(str::to_owned),
         add_id: row.optional_text(attribute::ADD_ID)?.map(str::to_owned),

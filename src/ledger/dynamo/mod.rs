@@ -12,6 +12,7 @@ pub(crate) mod fuzz;
 mod item;
 mod packages;
 mod read;
+mod remove;
 mod request;
 mod tables;
 mod tag;
@@ -24,12 +25,12 @@ use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use futures::stream::BoxStream;
 
-use super::{InitOptions, Ledger, Newest, TagOutcome};
+use super::{InitOptions, Ledger, Newest, Removed, TagOutcome};
 use crate::connect::Connect;
 use crate::error::Result;
 use crate::model::{
-    DynamoLocation, Event, LedgerUri, NewVersion, PackageName, PackageView, TagChange, TagName, TagState,
-    Version, VersionRecord,
+    DynamoLocation, Event, LedgerUri, NewVersion, PackageName, PackageView, Removal, TagChange, TagName,
+    TagState, Version, VersionRecord,
 };
 use request::Patience;
 
@@ -127,6 +128,15 @@ impl Ledger for DynamoLedger {
         change: &TagChange,
     ) -> Result<TagOutcome> {
         self.commit_change(package, tag, change).await
+    }
+
+    async fn remove_version(
+        &self,
+        package: &PackageName,
+        version: Version,
+        removal: &Removal,
+    ) -> Result<Removed> {
+        self.remove(package, version, removal).await
     }
 
     async fn history(&self, package: &PackageName, tag: &TagName) -> Result<Vec<Event>> {

@@ -1,7 +1,8 @@
 //! The object ledger: the whole ledger over [`ConditionalObjects`], written once for S3, files and memory.
 //!
 //! The pointer of a tag is the commit point: it carries its own event, so a move without its history row cannot exist,
-//! and one conditional write decides every race. Versions are create-only. Nothing is ever deleted.
+//! and one conditional write decides every race. Versions are create-only, except that a
+//! removal replaces one by its tombstone. Nothing is ever deleted.
 //!
 //! Not responsible for how an object is written conditionally (the adapters), nor for whether a change of a tag is
 //! allowed ([`crate::model::next_event`]).
@@ -10,7 +11,10 @@
 pub(crate) mod fuzz;
 mod keys;
 mod packages;
+#[doc(hidden)]
+pub mod plan;
 mod records;
+mod removal;
 mod tags;
 #[cfg(test)]
 mod tests;
@@ -23,12 +27,12 @@ use futures::TryStreamExt as _;
 use futures::stream::BoxStream;
 use tokio::sync::OnceCell;
 
-use super::{ConditionalObjects, InitOptions, Ledger, Newest, Precondition, Put, TagOutcome};
+use super::{ConditionalObjects, InitOptions, Ledger, Newest, Precondition, Put, Removed, TagOutcome};
 use crate::connect::Connect;
 use crate::error::{Error, Meaning, Result};
 use crate::model::{
-    Event, LedgerUri, NewVersion, Numbering, PackageName, S3Location, TagChange, TagName, TagState, Version,
-    VersionRecord,
+    Event, LedgerUri, NewVersion, Numbering, PackageName, Removal, S3Location, TagChange, TagName, TagState,
+    Version, VersionRecord,
 };
 use crate::retry::Backoff;
 
@@ -175,6 +179,15 @@ impl<O: ConditionalObjects> Ledger for ObjectLedger<O> {
         change: &TagChange,
     ) -> Result<TagOutcome> {
         self.commit_change(package, tag, change).await
+    }
+
+    async fn remove_version(
+        &self,
+        package: &PackageName,
+        version: Version,
+        removal: &Removal,
+    ) -> Result<Removed> {
+        self.remove(package, version, removal).await
     }
 
     async fn history(&self, package: &PackageName, tag: &TagName) -> Result<Vec<Event>> {

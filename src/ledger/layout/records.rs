@@ -34,6 +34,21 @@ struct VersionBody {
     add_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     removal: Option<Removal>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    removing: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fence: Option<String>,
+}
+
+/// A version object as it was read.
+#[derive(Debug, Clone)]
+pub(super) struct StoredVersion {
+    pub(super) record: VersionRecord,
+    /// A removal is under way: see [`super::plan`].
+    pub(super) removing: bool,
+    /// The id of whoever wrote the object last, after it was created.
+    pub(super) fence: Option<String>,
+    pub(super) object: Object,
 }
 
 fn number_or_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
@@ -70,6 +85,8 @@ pub(super) fn encode_version(new: &NewVersion, at: Timestamp) -> Bytes {
         added_by: Some(new.added_by.clone()),
         add_id: Some(new.add_id.clone()),
         removal: None,
+        removing: false,
+        fence: None,
     })
 }
 
@@ -79,13 +96,22 @@ pub(super) fn decode_version(
     key: &str,
     object: &Object,
 ) -> Result<VersionRecord> {
+    decode_stored_version(package, version, key, object.clone()).map(|stored| stored.record)
+}
+
+pub(super) fn decode_stored_version(
+    package: &PackageName,
+    version: Version,
+    key: &str,
+    object: Object,
+) -> Result<StoredVersion> {
     let body: VersionBody = parse(key, &object.bytes)?;
     // Old records keep their metadata in the object's user metadata only.
     let metadata = match body.metadata {
         Some(metadata) => metadata.into_iter().map(|(key, value)| (key, value_text(value))).collect(),
         None => object.metadata.clone(),
     };
-    Ok(VersionRecord {
+    let record = VersionRecord {
         package: package.clone(),
         version,
         sha256: body.sha,
@@ -97,7 +123,51 @@ pub(super) fn decode_version(
         added_by: body.added_by,
         add_id: body.add_id,
         removal: body.removal,
-    })
+    };
+    Ok(StoredVersion { record, removing: body.removing, fence: body.fence, object })
+}
+
+/// The same object with other values of some keys (without a value: without the key). Keys of a later sacker are kept.
+fn edited<const N: usize>(key: &str, bytes: &[u8], values: [(&str, Option<Value>); N]) -> Result<Bytes> {
+    let mut body: serde_json::Map<String, Value> = parse(key, bytes)?;
+    for (name, value) in values {
+        match value {
+            Some(value) => body.insert(name.to_owned(), value),
+            None => body.remove(name),
+        };
+    }
+    Ok(to_bytes(&body))
+}
+
+/// The record with the mark that its removal is under way, or without. `fence` makes it unlike any other writing.
+pub(super) fn encode_removing(key: &str, bytes: &[u8], removing: bool, fence: &str) -> Result<Bytes> {
+    let mark = removing.then_some(Value::Bool(true));
+    edited(key, bytes, [("removing", mark), ("fence", Some(Value::from(fence)))])
+}
+
+/// The tombstone of a version. It stays a record that a 2015 client can read, and keeps what is known of the version:
+/// also the `add_id`, by which an `add` whose reply was lost finds its own.
+pub(super) fn encode_tombstone(
+    key: &str,
+    stored: &StoredVersion,
+    removal: &Removal,
+    fence: &str,
+) -> Result<Bytes> {
+    let value = |value: serde_json::Result<Value>| {
+        Some(value.expect("these types have string keys and no failing serializers"))
+    };
+    edited(
+        key,
+        &stored.object.bytes,
+        [
+            ("sha", Some(Value::from(Sha256::ZERO.to_string()))),
+            // An old record has it beside the body only, where the tombstone says something else.
+            ("metadata", value(serde_json::to_value(&stored.record.metadata))),
+            ("removal", value(serde_json::to_value(removal))),
+            ("removing", None),
+            ("fence", Some(Value::from(fence))),
+        ],
+    )
 }
 
 /// A pointer object. The 2015 client reads and writes `version` alone; a pointer without `event` is its work.
@@ -108,18 +178,42 @@ struct PointerBody {
     removed: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     event: Option<Event>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fence: Option<String>,
+}
+
+/// What a pointer object says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct StoredPointer {
+    /// The tag; nothing when only its name is reserved, by a writer that was about to set it: as if there were no pointer.
+    pub(super) state: Option<TagState>,
+    /// The removal that wrote the pointer last, or any other id that makes it unlike an earlier one.
+    pub(super) fence: Option<String>,
 }
 
 /// The pointer after `event`. A removed tag says version 0, for which a 2015 reader answers "does not exist".
-pub(super) fn encode_pointer(event: &Event) -> Bytes {
+///
+/// `fence` is needed where the same event was in the pointer before: a revision must never come again.
+pub(super) fn encode_pointer(event: &Event, fence: Option<String>) -> Bytes {
     to_bytes(&PointerBody {
         version: Value::from(event.to.map_or(0, Version::get)),
         removed: event.to.is_none(),
         event: Some(event.clone()),
+        fence,
     })
 }
 
-pub(super) fn decode_pointer(tag: &TagName, key: &str, bytes: &[u8]) -> Result<TagState> {
+/// The pointer of a tag that is about to be set for the first time; to a 2015 reader it "does not exist".
+pub(super) fn encode_reservation(fence: String) -> Bytes {
+    to_bytes(&PointerBody { version: Value::from(0), removed: true, event: None, fence: Some(fence) })
+}
+
+/// The same pointer with another revision.
+pub(super) fn encode_fenced(key: &str, bytes: &[u8], fence: &str) -> Result<Bytes> {
+    edited(key, bytes, [("fence", Some(Value::from(fence)))])
+}
+
+pub(super) fn decode_pointer(tag: &TagName, key: &str, bytes: &[u8]) -> Result<StoredPointer> {
     let body: PointerBody = parse(key, bytes)?;
     // A number, digits as text (the old `tag` command), 0 for a removed tag, or a word that names no version.
     let version = match &body.version {
@@ -132,11 +226,19 @@ pub(super) fn decode_pointer(tag: &TagName, key: &str, bytes: &[u8]) -> Result<T
     {
         return Err(Error::corrupt(key, "its version is not the one its event moved to"));
     }
-    Ok(TagState { tag: tag.clone(), version, event: body.event })
+    let reserved = body.removed && body.event.is_none();
+    let state = (!reserved).then(|| TagState { tag: tag.clone(), version, event: body.event });
+    Ok(StoredPointer { state, fence: body.fence })
 }
 
-pub(super) fn encode_hint(version: Version) -> Bytes {
-    to_bytes(&PointerBody { version: Value::from(version.get()), removed: false, event: None })
+/// What a 2015 reader takes for the newest version; to it, a package without any "does not exist".
+pub(super) fn encode_hint(version: Option<Version>) -> Bytes {
+    to_bytes(&PointerBody {
+        version: Value::from(version.map_or(0, Version::get)),
+        removed: version.is_none(),
+        event: None,
+        fence: None,
+    })
 }
 
 pub(super) fn encode_event(event: &Event) -> Bytes {
@@ -161,15 +263,26 @@ pub(super) fn decode_ledger(key: &str, bytes: &[u8]) -> Result<Numbering> {
     parse::<LedgerBody>(key, bytes).map(|body| body.versions)
 }
 
-/// Refuses what no reader would take back.
+/// What a removal may add to a record or a pointer later, in bytes.
+const ROOM: usize = 4096;
+
+/// Refuses what no reader would take back, or what would leave no room for a removal.
 pub(super) fn check_size(body: &Bytes) -> Result<()> {
-    if body.len() <= OBJECT_MAX {
+    check_at_most(body, OBJECT_MAX - ROOM)
+}
+
+/// Refuses a tombstone that no reader would take back.
+pub(super) fn check_tombstone_size(body: &Bytes) -> Result<()> {
+    check_at_most(body, OBJECT_MAX)
+}
+
+fn check_at_most(body: &Bytes, most: usize) -> Result<()> {
+    if body.len() <= most {
         return Ok(());
     }
-    let rule = format!(
-        "the record has {} bytes, {OBJECT_MAX} are allowed; use less metadata or a shorter reason",
-        body.len()
-    );
+    let length = body.len();
+    let rule =
+        format!("the record has {length} bytes, {most} are allowed; use less metadata or a shorter reason");
     Err(Error::invalid(rule))
 }
 

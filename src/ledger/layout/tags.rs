@@ -7,8 +7,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
+use super::plan::{self, Approach};
+use super::records::StoredVersion;
 use super::{ObjectLedger, PAGE, READS, keys, records};
 use crate::error::{Error, Meaning, Missing, Result};
 use crate::ledger::{ConditionalObjects, Precondition, Put, Revision, TagOutcome};
@@ -19,9 +22,23 @@ use crate::model::{
 use crate::retry::Backoff;
 
 /// A pointer object as it was read.
-struct Pointer {
-    state: TagState,
-    revision: Revision,
+pub(super) struct Pointer {
+    /// Nothing where the name is only reserved: as if there were no pointer, except that it can be exchanged.
+    state: Option<TagState>,
+    pub(super) fence: Option<String>,
+    pub(super) revision: Revision,
+    pub(super) bytes: Bytes,
+}
+
+impl Pointer {
+    /// Where the tag points.
+    pub(super) fn version(&self) -> Option<Version> {
+        self.state.as_ref()?.version
+    }
+
+    fn event(&self) -> Option<&Event> {
+        self.state.as_ref()?.event.as_ref()
+    }
 }
 
 /// A tag as a writer finds it.
@@ -56,21 +73,23 @@ enum Whereabouts {
 }
 
 impl<O: ConditionalObjects> ObjectLedger<O> {
-    async fn pointer(&self, package: &PackageName, tag: &TagName) -> Result<Option<Pointer>> {
+    pub(super) async fn pointer(&self, package: &PackageName, tag: &TagName) -> Result<Option<Pointer>> {
         let key = keys::tag(package, tag);
         let Some(object) = self.objects.get(&key).await? else { return Ok(None) };
-        let state = records::decode_pointer(tag, &key, &object.bytes)?;
-        Ok(Some(Pointer { state, revision: object.revision }))
+        let stored = records::decode_pointer(tag, &key, &object.bytes)?;
+        let (state, fence) = (stored.state, stored.fence);
+        Ok(Some(Pointer { state, fence, revision: object.revision, bytes: object.bytes }))
     }
 
     pub(super) async fn one_tag(&self, package: &PackageName, tag: &TagName) -> Result<Option<TagState>> {
         if tag.as_str() == keys::LATEST {
             return Ok(None);
         }
-        Ok(self.pointer(package, tag).await?.map(|pointer| pointer.state))
+        Ok(self.pointer(package, tag).await?.and_then(|pointer| pointer.state))
     }
 
-    pub(super) async fn all_tags(&self, package: &PackageName) -> Result<Vec<TagState>> {
+    /// The tags that have a pointer, be it of a removed tag or reserved.
+    pub(super) async fn pointer_names(&self, package: &PackageName) -> Result<Vec<TagName>> {
         let prefix = keys::tags(package);
         let mut names = Vec::new();
         let mut start = prefix.clone();
@@ -82,13 +101,17 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
                 _ => break,
             }
         }
-        let tags = names.into_iter().filter(|name| name != keys::LATEST).map(TagName::existing);
+        Ok(names.into_iter().filter(|name| name != keys::LATEST).map(TagName::existing).collect())
+    }
+
+    pub(super) async fn all_tags(&self, package: &PackageName) -> Result<Vec<TagState>> {
+        let tags = self.pointer_names(package).await?;
         let read = |tag: TagName| async move { self.one_tag(package, &tag).await };
         let states: Vec<_> = stream::iter(tags).map(read).buffered(READS).try_collect().await?;
         let states: Vec<TagState> = states.into_iter().flatten().filter(TagState::is_there).collect();
-        if states.is_empty() {
-            // An empty answer is only right for a package that exists.
-            self.latest_version(package).await?;
+        // An empty answer is only right for a package that exists.
+        if states.is_empty() && !self.has_versions(package).await? {
+            return Err(Error::not_found(Missing::Package(package.clone())));
         }
         Ok(states)
     }
@@ -178,7 +201,7 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
     async fn look(&self, package: &PackageName, tag: &TagName, backoff: &mut Backoff) -> Result<Seen> {
         let mut pointer = self.pointer(package, tag).await?;
         loop {
-            let event = pointer.as_ref().and_then(|pointer| pointer.state.event.clone());
+            let event = pointer.as_ref().and_then(Pointer::event).cloned();
             let mut last = event.clone();
             let mut settled = match &event {
                 Some(event) => self.ensure_archived(package, tag, event).await?,
@@ -188,7 +211,8 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
                 // No pointer, one without an event, or one whose event lost its number to another: the history says
                 // where to go on.
                 last = self.last_archived(package, tag).await?;
-                settled = pointer.is_none() && last.as_ref().is_none_or(|event| event.to.is_none());
+                settled = pointer.as_ref().is_none_or(|pointer| pointer.state.is_none())
+                    && last.as_ref().is_none_or(|event| event.to.is_none());
             }
             if !settled {
                 // That history may be younger than the pointer: an event is archived after its pointer was written. Only a
@@ -206,8 +230,8 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
                 }
             }
             let revision = pointer.as_ref().map(|pointer| pointer.revision.clone());
-            let shown = match pointer {
-                Some(Pointer { state, .. }) => Current { version: state.version, last: state.event },
+            let shown = match pointer.and_then(|pointer| pointer.state) {
+                Some(state) => Current { version: state.version, last: state.event },
                 None => Current::default(),
             };
             return Ok(Seen { revision, shown, last, settled });
@@ -223,9 +247,13 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         seen: &Seen,
         backoff: &mut Backoff,
     ) -> Result<Option<Event>> {
+        let mut fence = None;
         let event = match &seen.last {
             // It is in the history already: by another writer, or because the pointer was set back to what it was.
-            Some(last) if last.to == seen.shown.version => last.clone(),
+            Some(last) if last.to == seen.shown.version => {
+                fence = Some(uuid::Uuid::new_v4().to_string());
+                last.clone()
+            }
             last => {
                 let id = uuid::Uuid::new_v4().to_string();
                 let event = adopt_legacy(last.as_ref(), seen.shown.version, self.connect.clock.now(), id);
@@ -235,7 +263,8 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
                 event
             }
         };
-        let attempt = self.exchange(package, tag, &event, seen.revision.clone(), backoff).await?;
+        let body = records::encode_pointer(&event, fence);
+        let attempt = self.exchange(package, tag, &event, body, seen.revision.clone(), backoff).await?;
         Ok((attempt == Attempt::Committed).then_some(event))
     }
 
@@ -247,10 +276,13 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
     ) -> Result<TagOutcome> {
         // What is stored under `latest` is a hint for readers of 2015, not a tag.
         tag.check_stored()?;
-        if let Change::Move { to, .. } = &change.change {
+        let target = match change.change {
+            Change::Move { to, .. } => Some(to),
+            Change::Untag | Change::Hold { .. } | Change::Release | Change::Adopt | Change::Disown => None,
+        };
+        if target.is_some() {
             package.check_new()?;
             tag.check_new()?;
-            self.check_target(package, *to).await?;
         }
         let key = keys::tag(package, tag);
         let mut backoff = self.backoff();
@@ -263,6 +295,11 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
                 // A repeated request: the first one was carried out.
                 return Ok(outcome(tag, event.clone(), false));
             }
+            // After the pointer, never before it: see `plan`.
+            let target = match target {
+                Some(to) => Some(self.target(package, to).await?),
+                None => None,
+            };
             if !seen.settled {
                 // What cannot hold must not leave a trace.
                 check_expected(&seen.shown, wanted.expected)
@@ -287,8 +324,23 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
                 }
                 Next::Commit(event) => *event,
             };
-            records::check_size(&records::encode_pointer(&event))?;
-            if self.exchange(package, tag, &event, seen.revision, &mut backoff).await? == Attempt::Committed {
+            let body = records::encode_pointer(&event, None);
+            records::check_size(&body)?;
+            let revision = match &target {
+                Some(target) => {
+                    match self.make_way(package, tag, target, seen.revision, &mut backoff).await? {
+                        Some(revision) => Some(revision),
+                        None if backoff.pause().await => continue,
+                        None => {
+                            let lost = Error::new(Meaning::Throttled, "win the race for the tag");
+                            return Err(lost.with_key(key));
+                        }
+                    }
+                }
+                None => seen.revision,
+            };
+            if self.exchange(package, tag, &event, body, revision, &mut backoff).await? == Attempt::Committed
+            {
                 match self.archive(package, tag, &event).await {
                     Ok(true) => return Ok(outcome(tag, event, false)),
                     // A 2015 client overwrote the pointer, and that has our number now: nothing of ours is visible.
@@ -305,21 +357,72 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         }
     }
 
-    /// A tag moves to versions that exist only: checked before the pointer is read, since versions are never deleted.
-    async fn check_target(&self, package: &PackageName, to: Version) -> Result<()> {
-        match self.live_version(package, to).await {
-            Err(error) if error.is_not_found() => {
-                // Say which of the two is missing.
-                match self.latest_version(package).await {
-                    Err(missing) if missing.is_not_found() => Err(missing),
-                    _ => Err(error),
-                }
-            }
-            other => other.map(|_| ()),
+    /// The version that a tag is to move to.
+    async fn target(&self, package: &PackageName, to: Version) -> Result<StoredVersion> {
+        match self.stored_version(package, to).await? {
+            Some(stored) if !stored.record.is_removed() => Ok(stored),
+            Some(_) => Err(Error::not_found(Missing::Removed(package.clone(), to))),
+            None => Err(self.missing_version(package, to).await),
         }
     }
 
-    /// Writes the pointer with `event`, on condition that it is still at `revision`.
+    /// Does what must be done before a pointer can be exchanged for one to `target`. Returns the revision to exchange;
+    /// nothing when somebody else was faster.
+    async fn make_way(
+        &self,
+        package: &PackageName,
+        tag: &TagName,
+        target: &StoredVersion,
+        mut revision: Option<Revision>,
+        backoff: &mut Backoff,
+    ) -> Result<Option<Revision>> {
+        let version = target.record.version;
+        let mut again = None;
+        loop {
+            let target = again.as_ref().unwrap_or(target);
+            match plan::approach(target.found(), revision.is_some()) {
+                Approach::Exchange => return Ok(revision),
+                Approach::Reserve => {
+                    let Some(reserved) = self.reserve(package, tag, backoff).await? else { return Ok(None) };
+                    revision = Some(reserved);
+                    again = Some(self.target(package, version).await?);
+                }
+                Approach::Clear => {
+                    let cleared = self.set_mark(package, version, target, false).await;
+                    return match cleared {
+                        Ok(true) => Ok(revision),
+                        Ok(false) => Ok(None),
+                        Err(error) if error.is_transient() => Ok(None),
+                        Err(error) => Err(error),
+                    };
+                }
+                Approach::Refuse => {
+                    return Err(Error::not_found(Missing::Removed(package.clone(), version)));
+                }
+            }
+        }
+    }
+
+    /// Creates the pointer of a tag that has none, without a version; nothing when there is one now.
+    async fn reserve(
+        &self,
+        package: &PackageName,
+        tag: &TagName,
+        backoff: &mut Backoff,
+    ) -> Result<Option<Revision>> {
+        let key = keys::tag(package, tag);
+        let body = records::encode_reservation(uuid::Uuid::new_v4().to_string());
+        loop {
+            match self.objects.put(&key, body.clone(), Precondition::Absent, &BTreeMap::new()).await {
+                Ok(Put::Written(revision)) => return Ok(Some(revision)),
+                Ok(Put::Refused) => return Ok(None),
+                Err(error) if error.is_transient() && backoff.pause().await => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Writes the pointer with `event` (`body`), on condition that it is still at `revision`.
     ///
     /// When a reply is lost, the event's id tells whether the write arrived; while that is open, the very same bytes are
     /// sent again on the same condition, so that the late write and the repeated one cannot both count.
@@ -328,11 +431,11 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         package: &PackageName,
         tag: &TagName,
         event: &Event,
+        body: Bytes,
         revision: Option<Revision>,
         backoff: &mut Backoff,
     ) -> Result<Attempt> {
         let key = keys::tag(package, tag);
-        let body = records::encode_pointer(event);
         let precondition = revision.clone().map_or(Precondition::Absent, Precondition::Revision);
         let mut in_doubt = false;
         loop {
@@ -372,7 +475,7 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         before: Option<&Revision>,
     ) -> Result<Whereabouts> {
         let pointer = self.pointer(package, tag).await?;
-        let now = pointer.as_ref().and_then(|pointer| pointer.state.event.as_ref());
+        let now = pointer.as_ref().and_then(Pointer::event);
         if now.is_some_and(|now| now.id == event.id) {
             return Ok(Whereabouts::Committed);
         }

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
+use super::records::StoredVersion;
 use super::{ObjectLedger, PAGE, READS, keys, records};
 use crate::error::{Error, Meaning, Missing, Result};
 use crate::ledger::{ConditionalObjects, Newest, Precondition, Put, Revision};
-use crate::model::{NewVersion, Numbering, PackageName, Version, VersionRecord, check_basename};
+use crate::model::{NewVersion, Numbering, PackageName, TagName, Version, VersionRecord, check_basename};
 
 /// The number to try after `version` was found taken, for the `taken`th time. In a sequence it is the next one: a taken
 /// number proves that it exists, so no gap arises. Timestamps step ahead by a random number from a doubling window, since
@@ -37,9 +38,24 @@ struct Hint {
 impl<O: ConditionalObjects> ObjectLedger<O> {
     /// The record of a version, removed or not; nothing if it was never added.
     async fn any_version(&self, package: &PackageName, version: Version) -> Result<Option<VersionRecord>> {
+        Ok(self.stored_version(package, version).await?.map(|stored| stored.record))
+    }
+
+    /// The same with what only writers look at.
+    pub(super) async fn stored_version(
+        &self,
+        package: &PackageName,
+        version: Version,
+    ) -> Result<Option<StoredVersion>> {
         let key = keys::version(package, version);
         let object = self.objects.get(&key).await?;
-        object.map(|object| records::decode_version(package, version, &key, &object)).transpose()
+        object.map(|object| records::decode_stored_version(package, version, &key, object)).transpose()
+    }
+
+    /// Whether the package has any version, removed ones included.
+    pub(super) async fn has_versions(&self, package: &PackageName) -> Result<bool> {
+        let prefix = keys::versions(package);
+        Ok(!self.objects.list(&prefix, &prefix, 1).await?.is_empty())
     }
 
     pub(super) async fn live_version(
@@ -62,9 +78,9 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
             return Ok(Hint { version: None, revision: None });
         };
         // Whatever stands there is only a hint, also when it makes no sense.
-        let state =
-            records::decode_pointer(&crate::model::TagName::existing(keys::LATEST), &key, &object.bytes);
-        Ok(Hint { version: state.ok().and_then(|state| state.version), revision: Some(object.revision) })
+        let stored = records::decode_pointer(&TagName::existing(keys::LATEST), &key, &object.bytes);
+        let version = stored.ok().and_then(|stored| stored.state?.version);
+        Ok(Hint { version, revision: Some(object.revision) })
     }
 
     /// Raises the hint to `version`, unless it is there or beyond already. Best effort: every reader of ours finds the
@@ -76,7 +92,7 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
                 return;
             }
             let precondition = hint.revision.map_or(Precondition::Absent, Precondition::Revision);
-            let body = records::encode_hint(version);
+            let body = records::encode_hint(Some(version));
             match self.objects.put(&key, body, precondition, &BTreeMap::new()).await {
                 Ok(Put::Written(_)) => return,
                 Ok(Put::Refused) => match self.hint(package).await {
@@ -88,6 +104,39 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
                     return;
                 }
             }
+        }
+    }
+
+    /// Makes the hint name the newest version that was not removed. Returns what it named before and names now, if it
+    /// had to be changed.
+    pub(super) async fn repair_hint(
+        &self,
+        package: &PackageName,
+    ) -> Result<Option<(Option<Version>, Option<Version>)>> {
+        let key = keys::latest_hint(package);
+        let mut backoff = self.backoff();
+        loop {
+            let hint = self.hint(package).await?;
+            let newest = self.newest_after(package, &hint).await?.map(|record| record.version);
+            if hint.version == newest {
+                return Ok(None);
+            }
+            let precondition = hint.revision.map_or(Precondition::Absent, Precondition::Revision);
+            let body = records::encode_hint(newest);
+            match self.objects.put(&key, body, precondition, &BTreeMap::new()).await? {
+                Put::Written(_) => return Ok(Some((hint.version, newest))),
+                Put::Refused if backoff.pause().await => {}
+                Put::Refused => {
+                    return Err(Error::new(Meaning::Throttled, "repair the hint").with_key(key));
+                }
+            }
+        }
+    }
+
+    /// The same, best effort: every reader of ours finds the newest version without it.
+    pub(super) async fn settle_hint(&self, package: &PackageName) {
+        if let Err(error) = self.repair_hint(package).await {
+            tracing::debug!(%package, %error, "the hint for 2015 readers was not updated");
         }
     }
 
@@ -163,11 +212,16 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
     pub(super) async fn latest_version(&self, package: &PackageName) -> Result<VersionRecord> {
         let hint = self.hint(package).await?;
         let none = || Error::not_found(Missing::Package(package.clone()));
-        let highest = self.highest(package, &hint).await?.ok_or_else(none)?;
+        self.newest_after(package, &hint).await?.ok_or_else(none)
+    }
+
+    /// The newest version that was not removed; nothing if there is none.
+    async fn newest_after(&self, package: &PackageName, hint: &Hint) -> Result<Option<VersionRecord>> {
+        let Some(highest) = self.highest(package, hint).await? else { return Ok(None) };
         match self.any_version(package, highest).await? {
-            Some(record) if !record.is_removed() => Ok(record),
+            Some(record) if !record.is_removed() => Ok(Some(record)),
             // The newest was removed: rare, so the general way is good enough.
-            _ => self.newest_versions(package, 1).await?.records.into_iter().next().ok_or_else(none),
+            _ => Ok(self.newest_versions(package, 1).await?.records.into_iter().next()),
         }
     }
 

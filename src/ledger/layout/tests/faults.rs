@@ -240,7 +240,7 @@ async fn a_blind_overwrite_before_the_event_is_archived_does_not_break_the_chain
 async fn an_event_that_lost_its_number_is_not_acknowledged() {
     // Meanwhile another writer has adopted the 2015 client's write under the number of ours.
     let adopted = adopt(None, 3);
-    let rival = String::from_utf8(records::encode_pointer(&adopted).to_vec()).expect("text");
+    let rival = String::from_utf8(records::encode_pointer(&adopted, None).to_vec()).expect("text");
     let script = [At::Overwritten("p/history/live/000000000001", adopted.canonical())];
     let ledger = scripted("p/history/live/000000000001", script, None).await;
     ledger.change_tag(&p(), &live(), &moving(version(1))).await.expect("decided again");

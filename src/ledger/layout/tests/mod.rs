@@ -178,7 +178,7 @@ async fn an_event_whose_writer_died_before_archiving_it_is_archived_by_the_next(
     );
     let Ok(crate::model::Next::Commit(next)) = next else { panic!("a move") };
     // The commit alone, as after a crash right behind it.
-    let pointer = String::from_utf8(records::encode_pointer(&next).to_vec()).expect("text");
+    let pointer = String::from_utf8(records::encode_pointer(&next, None).to_vec()).expect("text");
     write(&ledger, "cluster/role/env/job/tags/live", &pointer).await;
     let seen = ledger.history(&package(), &live()).await.expect("history");
     assert_eq!(seen.last(), Some(&*next));
