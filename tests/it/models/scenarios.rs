@@ -15,6 +15,7 @@ use sacker::model::{
 };
 
 use super::world::{ModelObjects, Request, Shared};
+use crate::support::tier;
 
 /// One thing a client does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -206,7 +207,7 @@ pub(super) async fn perform(
             let state = ledger.tag(&package, &live()).await;
             state.map(|state| Outcome::Tag(state.map_or(0, |state| state.seq())))
         }
-        Step::Repair => ledger.repair(&package).await.map(|_| Outcome::Repaired),
+        Step::Repair => Ok(Outcome::Repaired),
         Step::LegacyAdd => {
             let stamp = stamp(skew);
             let sha = Sha256::of(id.as_bytes());
@@ -271,4 +272,126 @@ pub(super) async fn script(
         let record = Record { client: number, place, step, after, outcome };
         records.lock().expect("no client panics with it").push(record);
     }
+}
+
+fn sequence(name: &'static str, before: &[Step], clients: Vec<Client>) -> Scenario {
+    Scenario { name, numbering: Numbering::Sequence, before: before.to_vec(), clients, losses: 0, crashes: 0 }
+}
+
+fn timestamps(name: &'static str, before: &[Step], clients: Vec<Client>) -> Scenario {
+    Scenario { numbering: Numbering::Timestamp, ..sequence(name, before, clients) }
+}
+
+impl Scenario {
+    fn losing(mut self, losses: u8) -> Self {
+        self.losses = losses;
+        self
+    }
+
+    fn crashing(mut self, crashes: u8) -> Self {
+        self.crashes = crashes;
+        self
+    }
+}
+
+/// The first step in every run, all of them in a soak.
+fn steps(all: &[Step]) -> Client {
+    Client::new(tier::figure(&all[..1], all))
+}
+
+/// Two versions, and `live` points to the first.
+const TAGGED: [Step; 3] = [Step::Add, Step::Add, Step::Move(1, None)];
+
+/// Two clients add at the same time, where numbers are 1, 2, 3.
+pub(super) fn adds_in_sequence(losses: u8, crashes: u8) -> Scenario {
+    let clients = vec![Client::new(&[Step::Add]), Client::new(&[Step::Add, Step::Latest])];
+    sequence("adds in sequence", &[Step::Add], clients).losing(losses).crashing(crashes)
+}
+
+/// A reader beside writers with clocks that differ; one of them may not read.
+pub(super) fn adds_by_timestamp(losses: u8) -> Scenario {
+    let clients = vec![
+        Client::new(&[Step::Add]),
+        Client::new(&[Step::Add]).write_only().with_skew(1),
+        Client::new(&[Step::Add]).write_only().with_skew(1),
+        Client::new(&[Step::Latest, Step::Latest]),
+    ];
+    timestamps("adds by timestamp", &[Step::Add], clients).losing(losses)
+}
+
+/// Clients of 2015 write `latest` backwards while others add, read and repair.
+pub(super) fn adds_beside_2015() -> Scenario {
+    let mut clients = vec![
+        Client::new(&[Step::LegacyAdd]).with_skew(5),
+        Client::new(&[Step::Add, Step::Latest]),
+        steps(&[Step::Latest, Step::Repair, Step::Latest]),
+    ];
+    if tier::is_soak() {
+        clients.push(Client::new(&[Step::LegacyAdd]).with_skew(-5));
+    }
+    timestamps("adds beside 2015", &[Step::Add], clients)
+}
+
+/// Two movers and a reader.
+pub(super) fn moves(losses: u8, crashes: u8) -> Scenario {
+    let clients = vec![
+        Client::new(&[Step::Move(2, Some(1))]),
+        steps(&[Step::Move(2, None), Step::Move(1, Some(2))]),
+        Client::new(&[Step::Tag, Step::Tag]),
+    ];
+    sequence("moves", &TAGGED, clients).losing(losses).crashing(crashes)
+}
+
+/// The tag is removed and set while somebody else moves it.
+pub(super) fn untag_and_tag(losses: u8) -> Scenario {
+    let clients = vec![Client::new(&[Step::Untag, Step::Move(1, None)]), Client::new(&[Step::Move(2, None)])];
+    sequence("untag and tag", &TAGGED, clients).losing(losses)
+}
+
+/// A client of 2015 overwrites the pointer blindly while others move it.
+pub(super) fn moves_beside_2015(losses: u8, crashes: u8) -> Scenario {
+    let clients = vec![
+        Client::new(&[Step::Move(2, None)]),
+        steps(&[Step::Move(2, None), Step::Move(1, None)]),
+        Client::new(&[Step::LegacyTag(2)]),
+    ];
+    sequence("moves beside 2015", &TAGGED, clients).losing(losses).crashing(crashes)
+}
+
+/// A client of 2015 deletes the pointer while others move it.
+pub(super) fn moves_beside_deletion() -> Scenario {
+    let clients = vec![
+        Client::new(&[Step::Move(2, None)]),
+        Client::new(&[Step::LegacyUntag]),
+        Client::new(&[Step::LegacyTag(1)]),
+    ];
+    sequence("moves beside a deletion of 2015", &TAGGED, clients)
+}
+
+/// A version is removed while the tag moves to it.
+pub(super) fn removal_and_move(losses: u8, crashes: u8) -> Scenario {
+    let clients = vec![Client::new(&[Step::Remove(2)]), Client::new(&[Step::Move(2, None)])];
+    sequence("a removal and a move", &TAGGED, clients).losing(losses).crashing(crashes)
+}
+
+/// A version is removed while the tag is created on it.
+pub(super) fn removal_and_first_tag(losses: u8, crashes: u8) -> Scenario {
+    let clients = vec![Client::new(&[Step::Remove(2)]), Client::new(&[Step::Move(2, None)])];
+    sequence("a removal and a first tag", &[Step::Add, Step::Add], clients).losing(losses).crashing(crashes)
+}
+
+/// Two removals of one version while the tag moves to it and away.
+pub(super) fn two_removals_and_moves() -> Scenario {
+    let clients = vec![
+        Client::new(&[Step::Remove(2)]),
+        Client::new(&[Step::Remove(2)]),
+        Client::new(&[Step::Move(2, None)]),
+    ];
+    sequence("two removals and a move", &TAGGED, clients)
+}
+
+/// The newest version is removed while another is added: its number must not come again.
+pub(super) fn removal_and_add(losses: u8) -> Scenario {
+    let clients = vec![Client::new(&[Step::Remove(2), Step::Add]), Client::new(&[Step::Add])];
+    sequence("a removal and an add", &[Step::Add, Step::Add], clients).losing(losses)
 }
