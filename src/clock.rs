@@ -6,6 +6,8 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 
 /// A source of wall and monotonic time.
@@ -16,6 +18,11 @@ pub trait Clock: Send + Sync + Debug {
     /// Time since an arbitrary fixed start. Counts suspend and never goes backwards, so it is the one to
     /// measure deadlines and leases with.
     fn monotonic(&self) -> Duration;
+
+    /// Waits. By the runtime's timers, unless a test has its own time.
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        tokio::time::sleep(duration).boxed()
+    }
 }
 
 /// The system's clocks.

@@ -37,7 +37,7 @@ impl Backoff {
         if self.clock.monotonic() + pause >= self.end {
             return false;
         }
-        tokio::time::sleep(pause).await;
+        self.clock.sleep(pause).await;
         true
     }
 }

@@ -16,6 +16,7 @@ mod init;
 mod ledgers;
 mod legacy;
 mod many;
+mod models;
 mod objects;
 mod operator;
 mod probe;
