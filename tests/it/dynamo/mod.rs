@@ -4,6 +4,7 @@ mod legacy;
 mod load;
 mod lost;
 mod races;
+mod removal;
 mod tables;
 
 use std::collections::{BTreeMap, HashMap};
