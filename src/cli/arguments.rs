@@ -139,9 +139,9 @@ pub(super) enum Command {
     Release(commands::release::Args),
     /// Take a tag from its owner, such as back from --take-over
     Disown(commands::disown::Args),
-    /// Remove versions that no rule and no tag keeps; says which, and removes them with --apply
+    /// Remove versions that no rule and no tag keeps
     Prune(commands::prune::Args),
-    /// Delete blobs that no version refers to; says which, and deletes them with --delete
+    /// Delete blobs that no version refers to
     Gc(commands::gc::Args),
     /// Create the tables, buckets or directories of the ledger and the store
     Init(commands::init::Args),
