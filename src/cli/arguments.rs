@@ -149,9 +149,9 @@ pub(super) enum Command {
     Export(commands::export::Args),
     /// Put back what 'export' wrote, with the same numbers and histories
     Import(commands::import::Args),
-    /// Remove versions that no rule and no tag keeps; says which, and removes them with --apply
+    /// Remove versions that no rule and no tag keeps
     Prune(commands::prune::Args),
-    /// Delete blobs that no version refers to; says which, and deletes them with --delete
+    /// Delete blobs that no version refers to
     Gc(commands::gc::Args),
     /// Create the tables, buckets or directories of the ledger and the store
     Init(commands::init::Args),

@@ -161,6 +161,6 @@ async fn no_version_ever_loses_its_blob(#[values(Kind::File, Kind::Versioned, Ki
     if tier::is_soak() {
         tier::summary(&figures);
     } else {
-        eprintln!("{figures}");
+        println!("{figures}");
     }
 }
