@@ -72,7 +72,21 @@ const SCENARIOS: &[Scenario] = &[
         on: ANYWHERE,
         only: "",
     },
+    Scenario {
+        name: "add of known and old bytes",
+        prepare: |story| {
+            story.have_known_bytes();
+            story.site.age_blobs();
+        },
+        step: known_file,
+        on: ON_FILES,
+        only: "store.",
+    },
+    Scenario { name: "gc", prepare: garbage, step: |_| Step::Collect, on: ON_FILES, only: "gc." },
 ];
+
+/// Where the age of a blob can be set.
+const ON_FILES: fn(Target) -> bool = |target| !ON_S3(target);
 
 const LIVE: &str = "live";
 
@@ -94,6 +108,14 @@ fn tagged(story: &mut Story<'_>) {
     story.have_tag(LIVE, Some(story.versions()[0]));
 }
 
+/// One version with its blob, one without a need for it, and what an upload left.
+fn garbage(story: &mut Story<'_>) {
+    story.have_versions(2);
+    story.have_removed(story.versions()[0]);
+    std::fs::write(story.site.path("store/.unfinished-dead"), "half").expect("a file is written");
+    story.site.age_blobs();
+}
+
 fn untagged(story: &mut Story<'_>) {
     tagged(story);
     story.have_tag(LIVE, None);
@@ -102,9 +124,9 @@ fn untagged(story: &mut Story<'_>) {
 /// The points that some command reaches on this target.
 fn reachable(target: Target) -> BTreeSet<&'static str> {
     let areas: &[&str] = match target {
-        Target::Dynamo => &["dynamo.", "store.file.", "files."],
+        Target::Dynamo => &["dynamo.", "files.", "gc.", "store.file."],
         Target::Minio | Target::Versitygw => &["ledger.", "store.s3."],
-        _ => &["file.", "files.", "ledger.", "store.file."],
+        _ => &["file.", "files.", "gc.", "ledger.", "store.file."],
     };
     POINTS.iter().copied().filter(|name| areas.iter().any(|area| name.starts_with(area))).collect()
 }
@@ -160,8 +182,8 @@ fn every_point(target: Target) {
         let unmade = || Site::unmade(target).expect("the server is there");
         let makes = scenario.name == "init";
         let passed = if makes { trace(&unmade(), scenario) } else { trace(&site, scenario) };
+        hit.extend(passed.keys().filter(|name| name.starts_with(scenario.only)).cloned());
         for (name, count) in passed.into_iter().filter(|(name, _)| name.starts_with(scenario.only)) {
-            hit.insert(name.clone());
             let nths: Vec<u32> = tier::figure(vec![random.u32(1..=count)], (1..=count).collect());
             for nth in nths.into_iter().flat_map(|nth| std::iter::repeat_n(nth, rounds)) {
                 if makes {

@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use futures::TryStreamExt as _;
+use sacker::connect::Connect;
 use sacker::model::{
-    Actor, Change, Event, EventSource, Hasher, NewVersion, Numbering, PackageName, Sha256, TagChange,
-    TagName, Version, VersionRecord, verify_chain,
+    Actor, Change, Event, EventSource, Hasher, NewVersion, Numbering, PackageName, Removal, Sha256,
+    TagChange, TagName, Version, VersionRecord, verify_chain,
 };
 use sacker::store::BlobFile;
 
@@ -29,6 +30,8 @@ pub(super) enum Step {
     },
     Untag(&'static str),
     Remove(Version),
+    /// Deletes every blob that is old and that nothing refers to.
+    Collect,
 }
 
 /// An attempt to add.
@@ -136,6 +139,15 @@ impl<'a> Story<'a> {
         self.known = Some(file);
     }
 
+    /// Removes a version without a process.
+    pub(super) fn have_removed(&mut self, version: Version) {
+        let at = Connect::default().clock.now();
+        let removal = Removal { at, by: "crasher".into(), reason: None };
+        let removed = self.site.ledger.remove_version(&self.package, version, &removal);
+        self.site.wait_for(removed).expect("the version is removed");
+        self.removed.insert(version, true);
+    }
+
     /// A file whose bytes are in the store.
     pub(super) fn known_file(&self) -> PathBuf {
         self.known.clone().expect("there is one")
@@ -167,6 +179,10 @@ impl<'a> Story<'a> {
         };
         match step {
             Step::Init => vec!["init".into()],
+            Step::Collect => {
+                let words = "gc --delete --yes --wait --period 1ms --max-percent 100";
+                words.split(' ').map(str::to_owned).collect()
+            }
             Step::Add(file) => {
                 self.added.push(Added { sha256: digest(file), version: None });
                 vec!["add".into(), package, file.display().to_string()]
@@ -189,7 +205,7 @@ impl<'a> Story<'a> {
     /// The last request of this kind was acknowledged with this answer.
     pub(super) fn acknowledge(&mut self, step: &Step, answer: &str) {
         match step {
-            Step::Init => {}
+            Step::Init | Step::Collect => {}
             Step::Add(_) => {
                 let version = answer.trim_end().parse().unwrap_or_else(|_| panic!("no version: '{answer}'"));
                 self.added.last_mut().expect("it was begun").version = Some(version);
