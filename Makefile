@@ -36,6 +36,12 @@ test: testbed ## Run all tests against the real servers of the test bed
 fuzz: ## Fuzz every decoder (FUZZ_SECONDS each, 60 by default) and keep what brings new coverage in fuzz/corpus/
 	fuzz/run --keep $(FUZZ_SECONDS)
 
+.PHONY: soak
+soak: testbed ## Run tests at a night's figures (GROUP=ledger, faults, histories-dynamo, ...; all without it)
+	$(say) "building the binaries and the tests"
+	cargo build --quiet --profile soak --bins --tests
+	@soak/run $(GROUP)
+
 .PHONY: lint
 lint: ## Check format, clippy and docs per feature set, and the dependency graph
 	$(say) "format"

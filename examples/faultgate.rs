@@ -4,6 +4,7 @@
 #![allow(dead_code, unreachable_pub, reason = "the tests use the rest of the module")]
 #![expect(clippy::print_stdout, reason = "the addresses are for whoever started it")]
 
+#[allow(unused_imports, reason = "the tests use the rest of the module")]
 #[path = "../tests/it/support/faultgate/mod.rs"]
 mod faultgate;
 

@@ -11,6 +11,9 @@ use crate::environment::Environment;
 pub struct Connect {
     /// Time for records and deadlines.
     pub clock: Arc<dyn Clock>,
+    /// Adds versions although this machine's clock is plainly wrong, where versions are times
+    /// ([`crate::server_clock::REFUSED_SKEW`]). They are numbered by the server's clock all the same.
+    pub allow_skew: bool,
     /// The longest that one operation may take with all its retries, before it gives up as `Unavailable`.
     /// Transfers of blobs count it per request, not per blob.
     pub deadline: Duration,
@@ -33,6 +36,7 @@ impl Default for Connect {
     fn default() -> Self {
         Self {
             clock: Arc::new(SystemClock),
+            allow_skew: false,
             deadline: Self::DEFAULT_DEADLINE,
             instance_metadata: true,
             environment: Environment::of_process(),

@@ -202,6 +202,20 @@ impl Error {
         open.with_source(self)
     }
 
+    /// The same error without what is underneath, for another of those whom one failed request served.
+    #[must_use]
+    pub fn alike(&self) -> Self {
+        let Inner { meaning, operation, key, hint, unsettled, source: _ } = &*self.0;
+        Self(Box::new(Inner {
+            meaning: meaning.clone(),
+            operation,
+            key: key.clone(),
+            hint: hint.clone(),
+            unsettled: unsettled.clone(),
+            source: None,
+        }))
+    }
+
     /// What it means.
     pub fn meaning(&self) -> &Meaning {
         &self.0.meaning

@@ -15,6 +15,8 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Dir, Mode, OFlags};
 use tempfile::NamedTempFile;
 
+use crate::crash_point::crash_point_at;
+
 /// Locks a temporary file that was just made. False if somebody swept it before: make another one.
 pub(crate) fn claim(file: &File) -> io::Result<bool> {
     match file.try_lock() {
@@ -33,6 +35,7 @@ pub(crate) fn temporary(directory: &Path, prefix: &str, mode: u32) -> io::Result
             .permissions(Permissions::from_mode(mode))
             .tempfile_in(directory)?;
         if claim(file.as_file())? {
+            crash_point_at("files.temporary.created", file.path());
             return Ok(file);
         }
     }
@@ -94,7 +97,11 @@ pub(crate) fn create_directories(directory: &Path) -> io::Result<bool> {
         Err(error) if error.kind() == ErrorKind::AlreadyExists && directory.is_dir() => false,
         Err(error) => return Err(error),
     };
-    directory.parent().map_or(Ok(()), sync_directory)?;
+    crash_point_at("files.directory.created", directory);
+    if let Some(parent) = directory.parent() {
+        sync_directory(parent)?;
+        crash_point_at("files.directory.durable", parent);
+    }
     Ok(created)
 }
 

@@ -5,7 +5,7 @@
 //! `sacker-init` (the init container). Dependence runs one way; `docs/architecture.md` draws it:
 //!
 //! ```text
-//! model <- ledger, store <- fetch, publish, upkeep <- cli
+//! model <- ledger, store <- fetch, publish, upkeep, dump, verify <- cli
 //! model <- api <- controller
 //! ```
 
@@ -21,6 +21,10 @@ pub mod config;
 pub mod connect;
 #[cfg(feature = "operator")]
 pub mod controller;
+#[doc(hidden)]
+pub mod crash_point;
+#[cfg(feature = "cli")]
+pub mod dump;
 pub mod environment;
 pub mod error;
 pub mod exit;
@@ -34,6 +38,9 @@ pub mod ledger;
 pub mod model;
 pub mod publish;
 pub mod retry;
+pub mod server_clock;
 pub mod store;
 pub mod telemetry;
 pub mod upkeep;
+#[cfg(feature = "cli")]
+pub mod verify;

@@ -1,21 +1,26 @@
 //! One bucket, and perhaps a prefix in it: what the S3 ledger and the S3 store have in common.
 
+use std::sync::Arc;
+
 use aws_sdk_s3::Client;
 use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
-use super::{Call, REGION_WITHOUT_CONSTRAINT, s3_client, status_and_code};
+use super::{Call, REGION_WITHOUT_CONSTRAINT, s3_client_with_clock, status_and_code};
 use crate::connect::Connect;
 use crate::error::{Error, Meaning, Missing, Result};
 use crate::model::S3Location;
+use crate::server_clock::ServerClock;
 
 /// A bucket with the client that reaches it.
 #[derive(Debug)]
 pub(crate) struct Bucket {
     pub(crate) client: Client,
     pub(crate) name: String,
+    /// The server's clock, as far as its answers to this client told.
+    pub(crate) clock: Arc<ServerClock>,
     /// Empty, or ending in `/`.
     prefix: String,
     /// The bucket in messages.
@@ -34,8 +39,10 @@ pub(crate) struct Operation {
 impl Bucket {
     /// Makes no request.
     pub(crate) async fn open(location: &S3Location, connect: &Connect) -> Result<Self> {
+        let clock = Arc::new(ServerClock::new(connect.clock.clone()));
         Ok(Self {
-            client: s3_client(location, connect).await?,
+            client: s3_client_with_clock(location, connect, clock.clone()).await?,
+            clock,
             name: location.bucket.clone(),
             prefix: location.prefix.clone(),
             place: format!("bucket '{}'", location.bucket),

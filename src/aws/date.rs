@@ -1,45 +1,58 @@
-//! The server's clock, as it stands in the `Date` header of every answer.
-//!
-//! Ages of objects are compared with this clock and no other: a client's own may be wrong by hours.
+//! Learns a server's clock from the `Date` of every answer, whatever its status: a refusal tells the time, too.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::time::Duration;
 
-use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextRef;
-use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
-use aws_smithy_types::DateTime;
-use aws_smithy_types::date_time::Format;
-use jiff::Timestamp;
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::context::{
+    BeforeDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextRef,
+};
+use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::config_bag::{ConfigBag, Storable, StoreReplace};
 
-/// Reads the date of one request's answer, in whole seconds.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct ServerDate(Arc<Mutex<Option<Timestamp>>>);
+use crate::server_clock::ServerClock;
 
-impl ServerDate {
-    /// The date, once there was an answer that had one.
-    pub(crate) fn get(&self) -> Option<Timestamp> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// Tells a [`ServerClock`] what answers say.
+#[derive(Debug)]
+pub(super) struct DateObserver(pub(super) Arc<ServerClock>);
+
+/// When the attempt under way was sent, on the monotonic clock.
+#[derive(Debug)]
+struct Sent(Duration);
+
+impl Storable for Sent {
+    type Storer = StoreReplace<Self>;
 }
 
-impl Intercept for ServerDate {
+#[dyn_dispatch_hint]
+impl Intercept for DateObserver {
     fn name(&self) -> &'static str {
-        "server date"
+        "DateObserver"
+    }
+
+    fn read_before_transmit(
+        &self,
+        _context: &BeforeTransmitInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        config.interceptor_state().store_put(Sent(self.0.monotonic()));
+        Ok(())
     }
 
     fn read_after_transmit(
         &self,
         context: &BeforeDeserializationInterceptorContextRef<'_>,
         _components: &RuntimeComponents,
-        _settings: &mut ConfigBag,
-    ) -> Result<(), aws_sdk_s3::error::BoxError> {
-        let date = context.response().headers().get("date");
-        let date = date.and_then(|date| DateTime::from_str(date, Format::HttpDate).ok());
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = date.as_ref().and_then(timestamp);
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let headers = context.response().headers();
+        // An answer with an age was kept by a cache: its date is the one of another exchange.
+        let sent = config.load::<Sent>();
+        if let (Some(date), Some(Sent(sent)), None) = (headers.get("date"), sent, headers.get("age")) {
+            self.0.observe(date, *sent);
+        }
         Ok(())
     }
-}
-
-/// A time of the SDK as one of ours.
-pub(crate) fn timestamp(time: &DateTime) -> Option<Timestamp> {
-    Timestamp::new(time.secs(), i32::try_from(time.subsec_nanos()).ok()?).ok()
 }

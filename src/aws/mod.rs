@@ -6,10 +6,12 @@
 #[cfg(any(feature = "ledger-s3", feature = "store-s3"))]
 pub(crate) mod bucket;
 mod credentials;
-#[cfg(feature = "store-s3")]
-pub(crate) mod date;
+#[cfg(any(feature = "ledger-s3", feature = "store-s3"))]
+mod date;
 pub mod error;
 mod http;
+#[cfg(feature = "store-s3")]
+pub(crate) mod server_date;
 
 use std::time::Duration;
 
@@ -62,13 +64,26 @@ struct Place {
 /// `Invalid` when no region is known, or the environment has half a key pair.
 #[cfg(any(feature = "ledger-s3", feature = "store-s3"))]
 pub async fn s3_client(location: &crate::model::S3Location, connect: &Connect) -> Result<aws_sdk_s3::Client> {
+    let clock = crate::server_clock::ServerClock::new(connect.clock.clone());
+    s3_client_with_clock(location, connect, std::sync::Arc::new(clock)).await
+}
+
+/// The same client; `clock` learns from its answers what time it is at the server.
+#[cfg(any(feature = "ledger-s3", feature = "store-s3"))]
+async fn s3_client_with_clock(
+    location: &crate::model::S3Location,
+    connect: &Connect,
+    clock: std::sync::Arc<crate::server_clock::ServerClock>,
+) -> Result<aws_sdk_s3::Client> {
     let place =
         place("S3", location.region.as_deref(), location.endpoint.as_deref(), &connect.environment).await?;
     // An endpoint from the environment is another server too, and may know no host names per bucket.
     let path_style = location.path_style || (location.endpoint.is_none() && place.endpoint.is_some());
     let config = sdk_config(place, connect)?;
-    let config = aws_sdk_s3::config::Builder::from(&config).force_path_style(path_style).build();
-    Ok(aws_sdk_s3::Client::from_conf(config))
+    let config = aws_sdk_s3::config::Builder::from(&config)
+        .force_path_style(path_style)
+        .interceptor(date::DateObserver(clock));
+    Ok(aws_sdk_s3::Client::from_conf(config.build()))
 }
 
 /// A client for DynamoDB in `region`, or at `endpoint`. Makes no request; credentials are loaded by the first one.

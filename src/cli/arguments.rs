@@ -139,12 +139,24 @@ pub(super) enum Command {
     Release(commands::release::Args),
     /// Take a tag from its owner, such as back from --take-over
     Disown(commands::disown::Args),
+    /// Print the pinned spec of what a spec names, now or in the past
+    Resolve(commands::resolve::Args),
+    /// Check histories, tags and records, and with --blobs every byte
+    Verify(commands::verify::Args),
+    /// Remove a version for good; its number is never used again
+    Remove(commands::remove::Args),
+    /// Write the ledger, or packages of it, as lines that 'import' takes back
+    Export(commands::export::Args),
+    /// Put back what 'export' wrote, with the same numbers and histories
+    Import(commands::import::Args),
     /// Remove versions that no rule and no tag keeps
     Prune(commands::prune::Args),
     /// Delete blobs that no version refers to
     Gc(commands::gc::Args),
     /// Create the tables, buckets or directories of the ledger and the store
     Init(commands::init::Args),
+    /// Check the ledger, the store, their server and this machine's clock
+    Doctor(commands::doctor::Args),
     /// Print the completion script of a shell
     Completions(commands::completions::Args),
     /// Explain a command or a topic
@@ -156,11 +168,21 @@ impl Command {
     pub(super) fn subject(&self) -> Subject {
         let (package, tag) = match self {
             Self::List(_)
+            | Self::Export(_)
+            | Self::Import(_)
             | Self::Prune(_)
             | Self::Gc(_)
             | Self::Init(_)
+            | Self::Doctor(_)
             | Self::Completions(_)
             | Self::Help(_) => (None, None),
+            Self::Resolve(args) => {
+                let (package, spec) = commands::resolve::split(&args.what);
+                let subject = Subject { package: Some(package.to_owned()), tag: spec.map(str::to_owned) };
+                return subject;
+            }
+            Self::Verify(args) => (args.package.as_ref(), args.tag.as_ref()),
+            Self::Remove(args) => (Some(&args.package), None),
             Self::Versions(args) => (Some(&args.package), None),
             Self::Tags(args) => (Some(&args.package), None),
             Self::Info(args) => (Some(&args.package), None),

@@ -77,6 +77,9 @@ fn listed(words: &[String], limit: usize) -> String {
 pub(super) fn report(error: &Error, context: &Context, known: &Known) -> Report {
     let mut report = Report { error: error.to_string(), ..Report::default() };
     match error.meaning() {
+        // It says already why what is there does not count, such as at a time in the past.
+        Meaning::NotFound(Missing::Tag(..) | Missing::Version(..) | Missing::Removed(..))
+            if error.hint().is_some() => {}
         Meaning::NotFound(missing) => not_found(&mut report, missing, context, known),
         Meaning::Conflict { expected, found } => conflict(&mut report, expected, found, context),
         Meaning::Held(hold) => {

@@ -14,6 +14,7 @@ mod input;
 mod items;
 mod message;
 mod output;
+mod policy;
 mod progress;
 mod session;
 mod suggest;
@@ -86,7 +87,8 @@ fn run_with_session(arguments: &Arguments, environment: &Environment, printer: &
     let verbose = arguments.global.verbose;
     let format = if verbose == 0 { telemetry::Format::Terse } else { telemetry::Format::Text };
     telemetry::install(format, &telemetry::filter(verbose, environment))?;
-    let session = Session::new(&arguments.global, environment, printer)?;
+    let mut session = Session::new(&arguments.global, environment, printer)?;
+    session.connect.allow_skew = matches!(&arguments.command, Command::Add(args) if args.allow_skew);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

@@ -21,6 +21,9 @@ const TEMPLATE: &str =
 /// The same where nobody knows how much there is.
 const ENDLESS_TEMPLATE: &str = "{prefix} {binary_bytes} {binary_bytes_per_sec} {wide_msg}";
 
+/// The bar of something that is counted.
+const COUNTING_TEMPLATE: &str = "{prefix} {pos} {wide_msg}";
+
 /// The progress of one transfer. Ends, and leaves no trace on a terminal, when dropped.
 #[derive(Debug)]
 pub(super) struct Progress(Kind);
@@ -29,7 +32,16 @@ pub(super) struct Progress(Kind);
 enum Kind {
     Hidden,
     Bar(ProgressBar),
-    Lines { clock: Arc<dyn Clock>, what: String, total: Option<u64>, state: Mutex<Lines> },
+    Lines { clock: Arc<dyn Clock>, what: String, unit: Unit, state: Mutex<Lines> },
+}
+
+/// What is counted.
+#[derive(Debug, Clone, Copy)]
+enum Unit {
+    /// Bytes, out of so many.
+    Bytes(Option<u64>),
+    /// Things of this name.
+    Things(&'static str),
 }
 
 #[derive(Debug)]
@@ -48,33 +60,58 @@ impl Progress {
         name: &str,
         total: Option<u64>,
     ) -> Self {
+        // A template that does not parse leaves the default style: progress must not fail a transfer.
+        let template = if total.is_some() { TEMPLATE } else { ENDLESS_TEMPLATE };
         let name = shown_in_full(name);
+        let line = format!("{verb} '{name}'");
+        Self::start(printer, clock, verb, (&name, line), Unit::Bytes(total), template)
+    }
+
+    /// Begins to show how many `things` (`packages`, ...) are done.
+    pub(super) fn counting(
+        printer: &Printer,
+        clock: &Arc<dyn Clock>,
+        verb: &'static str,
+        things: &'static str,
+    ) -> Self {
+        Self::start(printer, clock, verb, (things, verb.to_owned()), Unit::Things(things), COUNTING_TEMPLATE)
+    }
+
+    fn start(
+        printer: &Printer,
+        clock: &Arc<dyn Clock>,
+        verb: &'static str,
+        (message, what): (&str, String),
+        unit: Unit,
+        template: &str,
+    ) -> Self {
         if printer.is_quiet() {
             return Self(Kind::Hidden);
         }
         if !io::stderr().is_terminal() {
             let now = clock.monotonic();
             let state = Mutex::new(Lines { started: now, printed: now, done: 0 });
-            let what = format!("{verb} '{name}'");
-            return Self(Kind::Lines { clock: clock.clone(), what, total, state });
+            return Self(Kind::Lines { clock: clock.clone(), what, unit, state });
         }
+        let total = match unit {
+            Unit::Bytes(total) => total,
+            Unit::Things(_) => None,
+        };
         let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
-        // A template that does not parse leaves the default style: progress must not fail a transfer.
-        let template = if total.is_some() { TEMPLATE } else { ENDLESS_TEMPLATE };
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("=> "));
         }
         bar.set_prefix(verb);
-        bar.set_message(name.into_owned());
+        bar.set_message(message.to_owned());
         Self(Kind::Bar(bar))
     }
 
-    /// Counts `bytes` more as done.
+    /// Counts so many more (bytes, unless it is [`Progress::counting`]) as done.
     pub(super) fn advance(&self, bytes: u64) {
         match &self.0 {
             Kind::Hidden => {}
             Kind::Bar(bar) => bar.inc(bytes),
-            Kind::Lines { clock, what, total, state } => {
+            Kind::Lines { clock, what, unit, state } => {
                 let now = clock.monotonic();
                 let mut state = state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                 state.done += bytes;
@@ -83,7 +120,7 @@ impl Progress {
                     super::output::stderr_line(&line(
                         what,
                         state.done,
-                        *total,
+                        *unit,
                         now.saturating_sub(state.started),
                     ));
                 }
@@ -101,7 +138,11 @@ impl Drop for Progress {
 }
 
 /// The line for a log, such as `uploading 'app.jar': 120.00 MiB of 1.20 GiB, 80.10 MiB/s, 14 s left`.
-fn line(what: &str, done: u64, total: Option<u64>, elapsed: Duration) -> String {
+fn line(what: &str, done: u64, unit: Unit, elapsed: Duration) -> String {
+    let total = match unit {
+        Unit::Bytes(total) => total,
+        Unit::Things(things) => return format!("{what}: {done} {things}"),
+    };
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
@@ -125,15 +166,17 @@ mod tests {
     fn the_templates_parse() {
         assert!(ProgressStyle::with_template(TEMPLATE).is_ok());
         assert!(ProgressStyle::with_template(ENDLESS_TEMPLATE).is_ok());
+        assert!(ProgressStyle::with_template(COUNTING_TEMPLATE).is_ok());
     }
 
     #[test]
     fn lines_for_a_log() {
         let ten = Duration::from_secs(10);
         assert_eq!(
-            line("uploading 'app.jar'", 100 << 20, Some(1 << 30), ten),
+            line("uploading 'app.jar'", 100 << 20, Unit::Bytes(Some(1 << 30)), ten),
             "uploading 'app.jar': 100.00 MiB of 1.00 GiB, 10.00 MiB/s, 92 s left"
         );
-        assert_eq!(line("reading '-'", 0, None, ten), "reading '-': 0 B, 0 B/s");
+        assert_eq!(line("reading '-'", 0, Unit::Bytes(None), ten), "reading '-': 0 B, 0 B/s");
+        assert_eq!(line("verifying", 7, Unit::Things("packages"), ten), "verifying: 7 packages");
     }
 }

@@ -24,10 +24,15 @@ use crate::api::conditions::{ConditionType, find};
 use crate::api::{SackerLedger, SackerTag};
 use crate::controller::duration;
 use crate::error::{Meaning, Missing, Result};
+use crate::ledger::ViewCache;
 use crate::model::{AccessRule, LedgerUri, PackageName, PackageView, Verb};
 
-/// Packages that are read at a time: half of the turns at a ledger, so that the other half is left to promotions.
-const READS: usize = 4;
+/// Packages that are asked for in one call: what a ledger looks at at the same time, so that an outage shows after one
+/// deadline.
+const BATCH: usize = 16;
+
+/// Calls at a time: far below the turns at a ledger, so that most are left to promotions.
+const CALLS: usize = 2;
 
 /// A quiet ledger is polled up to this many times slower.
 const SLOWEST: f64 = 4.0;
@@ -138,6 +143,7 @@ impl Pace {
 
 /// The task. Ends with the context, or when its handle is dropped.
 async fn run(context: Weak<Context>, name: String, interval: Duration, shared: Arc<Shared>) {
+    let known = ViewCache::default();
     let mut pace = Pace { interval, factor: 1.0 };
     let mut due = tokio::time::Instant::now();
     loop {
@@ -163,9 +169,10 @@ async fn run(context: Weak<Context>, name: String, interval: Duration, shared: A
         urgent.extend(needed.iter().filter(|package| context.views.get(&name, package).is_none()).cloned());
         let packages: Vec<PackageName> =
             needed.iter().filter(|package| whole || urgent.contains(*package)).cloned().collect();
-        let changes = round(&context, &name, &open, packages, whole).await;
+        let changes = round(&context, &name, &open, &known, &packages, whole).await;
         if whole {
             context.views.retain(&name, &needed);
+            known.retain(|package| needed.contains(package));
             due = tokio::time::Instant::now() + pace.next(changes > 0);
         } else if changes > 0 {
             pace.factor = 1.0;
@@ -213,39 +220,40 @@ async fn round(
     context: &Arc<Context>,
     name: &str,
     open: &Arc<OpenLedger>,
-    packages: Vec<PackageName>,
+    known: &ViewCache,
+    packages: &[PackageName],
     whole: bool,
 ) -> u64 {
     let start = context.clock.monotonic();
-    let reads = packages.into_iter().map(|package| {
-        let open = open.clone();
-        async move {
-            let view = look(context, name, &open, &package).await;
-            (package, view)
-        }
-    });
-    let mut reads = futures::stream::iter(reads).buffer_unordered(READS);
+    let batches: Vec<_> = packages.chunks(BATCH).map(<[PackageName]>::to_vec).collect();
+    let look = |batch: Vec<PackageName>| async move { look(context, name, open, known, &batch).await };
+    let mut reads = futures::stream::iter(batches).map(look).buffer_unordered(CALLS);
     let (mut changes, mut complete) = (0, true);
-    while let Some((package, view)) = reads.next().await {
-        if let Err(error) = &view
-            && matches!(error.meaning(), Meaning::Denied { .. } | Meaning::NotFound(Missing::Backend(_)))
-        {
-            // About this package, or about the whole ledger? Its controller finds out.
-            context.doubt(name);
-        }
-        if let Err(error) = &view
-            && matches!(error.meaning(), Meaning::Throttled | Meaning::Unavailable)
-        {
-            tracing::info!(ledger = name, %error, "the poll is broken off");
-            complete = false;
-            break;
-        }
-        if let Some(seen) = Seen::of(view) {
-            let concerned = concerned_tags(context, name, &package, &seen);
-            if context.views.put(name, &package, seen) {
-                changes += 1;
-                context.packages.queue.wake_all(context.packages.index.of_package(name, package.as_str()));
-                context.tags.queue.wake_all(concerned);
+    while complete && let Some(views) = reads.next().await {
+        for (package, view) in views {
+            if let Err(error) = &view
+                && matches!(error.meaning(), Meaning::Denied { .. } | Meaning::NotFound(Missing::Backend(_)))
+            {
+                // About this package, or about the whole ledger? Its controller finds out.
+                context.doubt(name);
+            }
+            if let Err(error) = &view
+                && complete
+                && matches!(error.meaning(), Meaning::Throttled | Meaning::Unavailable)
+            {
+                tracing::info!(ledger = name, %error, "the poll is broken off");
+                complete = false;
+            }
+            if let Some(seen) = Seen::of(view) {
+                let concerned = concerned_tags(context, name, &package, &seen);
+                if context.views.put(name, &package, seen) {
+                    changes += 1;
+                    context
+                        .packages
+                        .queue
+                        .wake_all(context.packages.index.of_package(name, package.as_str()));
+                    context.tags.queue.wake_all(concerned);
+                }
             }
         }
     }
@@ -255,21 +263,29 @@ async fn round(
     changes
 }
 
+/// Reads some packages in one call.
 async fn look(
     context: &Context,
     name: &str,
     open: &Arc<OpenLedger>,
-    package: &PackageName,
-) -> Result<PackageView> {
-    let view = open.call(|ledger| async move { ledger.view(package).await }).await;
-    let gone =
-        view.as_ref().is_err_and(|error| matches!(error.meaning(), Meaning::NotFound(Missing::Package(_))));
-    let was_there = || context.views.get(name, package).is_some_and(|seen| matches!(*seen, Seen::View(_)));
-    if gone && was_there() {
+    known: &ViewCache,
+    packages: &[PackageName],
+) -> Vec<(PackageName, Result<PackageView>)> {
+    let mut views = open.views(packages, known).await;
+    let is_gone = |(package, view): &(PackageName, Result<PackageView>)| {
+        let was_there =
+            || context.views.get(name, package).is_some_and(|seen| matches!(*seen, Seen::View(_)));
+        view.as_ref().is_err_and(|error| matches!(error.meaning(), Meaning::NotFound(Missing::Package(_))))
+            && was_there()
+    };
+    if views.iter().any(is_gone) {
         // Versions leave a tombstone, so packages do not vanish; mounts and buckets do.
-        open.probe().await?;
+        if let Err(error) = open.probe().await {
+            let gone = views.iter_mut().filter(|entry| is_gone(entry));
+            gone.for_each(|(_, view)| *view = Err(error.alike()));
+        }
     }
-    view
+    views
 }
 
 /// The SackerTags of a package that have not yet dealt with what was seen: those whose tag is not as their status says,

@@ -16,8 +16,8 @@ use tracing::{info, warn};
 use super::backoff::full_jitter;
 use crate::connect::Connect;
 use crate::error::{Error, Meaning, Result};
-use crate::ledger::{self, Ledger};
-use crate::model::LedgerUri;
+use crate::ledger::{self, Ledger, ViewCache};
+use crate::model::{LedgerUri, PackageName, PackageView};
 
 /// Calls to one ledger at the same time: half of what the controllers run at once ([`super::CONCURRENCY`]), so that a
 /// ledger that hangs leaves the other half to the others.
@@ -102,6 +102,27 @@ impl OpenLedger {
             self.mark_down(error);
         }
         result
+    }
+
+    /// What mirrors of these packages show, in one turn. A ledger that does not answer for one of them counts as down, as it
+    /// does for [`OpenLedger::call`].
+    pub async fn views(
+        self: &Arc<Self>,
+        packages: &[PackageName],
+        known: &ViewCache,
+    ) -> Vec<(PackageName, Result<PackageView>)> {
+        let views = self.call(|ledger| async move { Ok(ledger.views(packages, known).await) }).await;
+        match views {
+            Ok(views) => {
+                let errors = views.iter().filter_map(|(_, view)| view.as_ref().err());
+                if let Some(error) = errors.into_iter().find(|error| *error.meaning() == Meaning::Unavailable)
+                {
+                    self.mark_down(error);
+                }
+                views
+            }
+            Err(error) => packages.iter().map(|package| (package.clone(), Err(error.alike()))).collect(),
+        }
     }
 
     /// A read that is cheap everywhere and fails as every other call would: the first package.

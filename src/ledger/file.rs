@@ -13,8 +13,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tempfile::NamedTempFile;
 
+use super::layout::check_is_probe;
 use super::objects::OBJECT_MAX;
 use super::{Children, ConditionalObjects, Entry, InitOptions, Object, Precondition, Put, Revision};
+use crate::crash_point::{crash_point, crash_point_at};
 use crate::error::{Error, Meaning, Missing, Result, io_reason};
 use crate::files;
 use crate::model::{FileLocation, Numbering, Sha256};
@@ -140,7 +142,9 @@ impl Parent {
         self.directory.sync_all().map_err(|error| {
             let key = self.path.display().to_string();
             Error::new(Meaning::Unavailable, "sync").with_key(key).with_source(error)
-        })
+        })?;
+        crash_point_at("file.object.durable", &self.path);
+        Ok(())
     }
 }
 
@@ -163,7 +167,9 @@ impl Place {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) => return Err(failed("create", directory, error)),
         }
+        crash_point_at("file.directory.created", directory);
         files::sync_directory(parent).map_err(|error| failed("sync", parent, error))?;
+        crash_point_at("file.directory.durable", parent);
         self.durable().insert(directory.to_owned());
         Ok(())
     }
@@ -183,7 +189,10 @@ impl Place {
             }
         });
         let mut file = files::temporary(&directory, ".tmp", 0o666).map_err(broken)?;
-        file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(broken)?;
+        file.write_all(bytes).map_err(broken)?;
+        crash_point_at("file.temporary.written", file.path());
+        file.as_file().sync_all().map_err(broken)?;
+        crash_point_at("file.temporary.synced", file.path());
         Ok(file)
     }
 
@@ -198,7 +207,10 @@ impl Place {
             fs::hard_link(self.write_temporary(bytes)?, path)
         };
         match linked {
-            Ok(()) => parent.sync().map(|()| Put::Written(revision_of(bytes))),
+            Ok(()) => {
+                crash_point_at("file.object.linked", path);
+                parent.sync().map(|()| Put::Written(revision_of(bytes)))
+            }
             // What is there may be this write's own earlier attempt, and its name not durable yet.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => parent.sync().map(|()| Put::Refused),
             Err(error) => Err(failed("write", path, error)),
@@ -211,6 +223,7 @@ impl Place {
         let parent = Parent::open(directory)?;
         let temporary = self.write_temporary(bytes)?;
         temporary.persist(path).map_err(|error| failed("write", path, error.error))?;
+        crash_point_at("file.object.renamed", path);
         parent.sync()?;
         Ok(Put::Written(revision_of(bytes)))
     }
@@ -222,7 +235,10 @@ impl Place {
         let stripe = Sha256::of(key.as_bytes()).as_bytes()[0] % LOCKS;
         let path = directory.join(format!("{stripe:02x}"));
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
-        file.and_then(|file| file.lock().map(|()| file)).map_err(|error| failed("lock", &path, error))
+        let file =
+            file.and_then(|file| file.lock().map(|()| file)).map_err(|error| failed("lock", &path, error))?;
+        crash_point("file.lock.taken");
+        Ok(file)
     }
 
     fn put(&self, key: &str, bytes: &[u8], precondition: &Precondition) -> Result<Put> {
@@ -268,6 +284,22 @@ fn names(directory: &Path) -> Result<Vec<(String, bool)>> {
     Ok(names)
 }
 
+/// Whether a directory has anything in it that [`names`] would give.
+fn has_names(directory: &Path) -> Result<bool> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(failed("list", directory, error)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(|error| failed("list", directory, error))?;
+        if entry.file_name().to_str().is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Collects the keys of all files below `prefix` (which ends in `/`).
 fn collect(root: &Path, prefix: &str, keys: &mut Vec<String>) -> Result<()> {
     let Some(directory) = path_of(root, prefix.trim_end_matches('/')) else { return Ok(()) };
@@ -300,7 +332,7 @@ fn children(root: &Path, prefix: &str) -> Result<Children> {
     let mut directories = Vec::new();
     for (name, is_directory) in names(&directory)? {
         // A crash can leave an empty directory; on object stores there is no such thing.
-        if is_directory && !names(&directory.join(&name))?.is_empty() {
+        if is_directory && has_names(&directory.join(&name))? {
             directories.push(name);
         }
     }
@@ -330,6 +362,11 @@ impl ConditionalObjects for FileObjects {
         self.run(move |place| list(&place.root, &prefix, &start_after, limit)).await
     }
 
+    /// A revision is a digest here: to list it would mean reading every file.
+    fn lists_revisions(&self) -> bool {
+        false
+    }
+
     async fn children(&self, prefix: &str, _start_after: Option<&str>) -> Result<Children> {
         let prefix = prefix.to_owned();
         self.run(move |place| children(&place.root, &prefix)).await
@@ -344,6 +381,23 @@ impl ConditionalObjects for FileObjects {
     ) -> Result<Put> {
         let key = key.to_owned();
         self.run(move |place| place.put(&key, &bytes, &precondition)).await
+    }
+
+    async fn delete_probe(&self, key: &str) -> Result<()> {
+        check_is_probe(key)?;
+        let key = key.to_owned();
+        self.run(move |place| {
+            let Some(path) = path_of(&place.root, &key) else { return Ok(()) };
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => Err(failed("remove", &path, error)),
+                _ => {
+                    // The directory of one probe goes with its last file.
+                    let _not_empty_yet = path.parent().map(fs::remove_dir);
+                    Ok(())
+                }
+            }
+        })
+        .await
     }
 
     fn default_numbering(&self) -> Numbering {

@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use super::layout::check_is_probe;
 use super::{Children, ConditionalObjects, Entry, InitOptions, Object, Precondition, Put, Revision};
 use crate::error::Result;
 use crate::model::Numbering;
@@ -90,6 +91,12 @@ impl ConditionalObjects for MemoryObjects {
         let object = Object { bytes, revision: revision.clone(), metadata: metadata.clone() };
         state.objects.insert(key.to_owned(), object);
         Ok(Put::Written(revision))
+    }
+
+    async fn delete_probe(&self, key: &str) -> Result<()> {
+        check_is_probe(key)?;
+        self.lock().objects.remove(key);
+        Ok(())
     }
 
     fn default_numbering(&self) -> Numbering {

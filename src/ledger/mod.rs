@@ -13,25 +13,32 @@ use crate::connect::Connect;
 use crate::error::{Error, Meaning, Missing, Result};
 use crate::model::{
     Event, LedgerUri, NewVersion, Numbering, PackageName, PackageView, Removal, Resolved, Spec, TagChange,
-    TagName, TagState, TagView, Version, VersionRecord,
+    TagName, TagState, Version, VersionRecord,
 };
+use crate::server_clock::ServerTime;
 
 #[cfg(feature = "ledger-dynamo")]
 pub(crate) mod dynamo;
 mod file;
+mod known;
 pub(crate) mod layout;
 mod memory;
 mod objects;
+mod probe;
+mod restore;
 #[cfg(feature = "ledger-s3")]
 mod s3;
 
 #[cfg(feature = "ledger-dynamo")]
 pub use dynamo::DynamoLedger;
+pub use known::ViewCache;
 pub use layout::ObjectLedger;
 #[doc(hidden)]
 pub use layout::plan;
 pub use memory::MemoryObjects;
 pub use objects::{Children, ConditionalObjects, Entry, Object, Precondition, Put, Revision};
+pub use probe::{Check, ProbeOptions, ProbeReport, Verdict};
+pub use restore::{Contradiction, MissingParts, Pointer, Restored, TagDump};
 #[cfg(feature = "ledger-s3")]
 pub use s3::S3Objects;
 
@@ -46,11 +53,20 @@ pub struct InitOptions {
     pub deletion_protection: bool,
     /// Bring an existing ledger to these settings.
     pub upgrade: bool,
+    /// Probe the server's conditional writes where its maker does not promise them, keep the verdict in the ledger, and
+    /// refuse a server whose conditional writes are broken. Costs about a thousand small requests.
+    pub probe: bool,
 }
 
 impl Default for InitOptions {
     fn default() -> Self {
-        Self { numbering: None, point_in_time_recovery: true, deletion_protection: true, upgrade: false }
+        Self {
+            numbering: None,
+            point_in_time_recovery: true,
+            deletion_protection: true,
+            upgrade: false,
+            probe: false,
+        }
     }
 }
 
@@ -61,6 +77,28 @@ pub struct Newest {
     pub records: Vec<VersionRecord>,
     /// How many versions were ever added, removed ones included.
     pub version_count: u64,
+}
+
+/// What the ledger says about itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LedgerState {
+    /// Whether `init` was run here. Without it an S3 ledger is one of 2015.
+    pub is_set_up: bool,
+    /// How versions are numbered.
+    pub numbering: Numbering,
+    /// What the last probe found, where one was kept.
+    pub verdict: Option<Verdict>,
+    /// Whether the URI says that there is one writer at a time.
+    pub is_single_writer: bool,
+}
+
+/// What is odd in a package and harms no reader of ours.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// The hint for 2015 readers does not name the newest version: what it names, in words.
+    pub lagging_hint: Option<String>,
+    /// Versions that are times, but not those at which they were written, and how far they are ahead of these.
+    pub misplaced: Vec<(Version, jiff::SignedDuration)>,
 }
 
 /// What a change of a tag came to.
@@ -103,6 +141,28 @@ pub trait Ledger: Send + Sync + Debug {
 
     /// Creates what the ledger needs (tables, bucket, directory). Idempotent. Returns a line per thing done.
     async fn init(&self, options: &InitOptions) -> Result<Vec<String>>;
+
+    /// What the ledger says about itself, read anew.
+    ///
+    /// # Errors
+    /// `NotFound(Backend)` when it does not exist.
+    async fn state(&self) -> Result<LedgerState>;
+
+    /// The time by the clock of the server as of its last answer, where there is one that tells.
+    fn server_time(&self) -> Option<ServerTime> {
+        None
+    }
+
+    /// Looks for what is odd in a package.
+    async fn examine(&self, _package: &PackageName) -> Result<Findings> {
+        Ok(Findings::default())
+    }
+
+    /// Checks that the backend keeps the promises that the ledger rests on, with writes of its own that it removes.
+    ///
+    /// # Errors
+    /// What says nothing about the promises: `Denied`, `Unavailable`, `Throttled`, `NotFound(Backend)`.
+    async fn probe(&self, options: &ProbeOptions) -> Result<ProbeReport>;
 
     /// All packages, in no promised order across directories, each once.
     fn packages(&self) -> BoxStream<'_, Result<PackageName>>;
@@ -158,6 +218,33 @@ pub trait Ledger: Send + Sync + Debug {
     /// All events of a tag, oldest first, also of a removed tag. `NotFound(Tag)` when there never was one.
     async fn history(&self, package: &PackageName, tag: &TagName) -> Result<Vec<Event>>;
 
+    /// How versions are numbered here.
+    #[cfg(feature = "cli")]
+    async fn numbering(&self) -> Result<Numbering>;
+
+    /// Puts a version of another ledger back at exactly its number, removed or not. Whoever calls it for a ledger that
+    /// numbers 1, 2, 3, ... does so in that order and leaves no gap. Repeating it does no harm.
+    ///
+    /// # Errors
+    /// `Conflict` when the number has another record; `Invalid` for a name that this ledger cannot keep.
+    #[cfg(feature = "cli")]
+    async fn restore_version(&self, record: &VersionRecord) -> Result<Restored>;
+
+    /// Puts a tag of another ledger back with its history, event by event as they are. The history comes first and the
+    /// pointer last; what an interrupted call left out is written by the next.
+    ///
+    /// # Errors
+    /// `Conflict` when what is there is not an earlier state of this tag ([`TagDump::missing_from`]); `Invalid` for a name
+    /// that this ledger cannot keep.
+    #[cfg(feature = "cli")]
+    async fn restore_tag(&self, package: &PackageName, dump: &TagDump) -> Result<Restored>;
+
+    /// Called when versions of a package were put back: brings what readers of 2015 look at up to date.
+    #[cfg(feature = "cli")]
+    async fn finish_restore(&self, _package: &PackageName) -> Result<()> {
+        Ok(())
+    }
+
     /// The newest version that was not removed.
     async fn latest(&self, package: &PackageName) -> Result<VersionRecord> {
         let newest = self.newest(package, 1).await?;
@@ -194,29 +281,20 @@ pub trait Ledger: Send + Sync + Debug {
 
     /// What a mirror of the package shows.
     async fn view(&self, package: &PackageName) -> Result<PackageView> {
-        let newest = self.newest(package, PackageView::RECENT).await?;
-        let mut view = PackageView {
-            latest: newest.records.first().cloned(),
-            version_count: newest.version_count,
-            ..PackageView::default()
-        };
-        for state in self.tags(package).await? {
-            let record = match state.version {
-                None => None,
-                Some(version) => match newest.records.iter().find(|record| record.version == version) {
-                    Some(record) => Some(record.clone()),
-                    None => match self.version(package, version).await {
-                        Ok(record) => Some(record),
-                        Err(error) if error.is_not_found() => None,
-                        Err(error) => return Err(error),
-                    },
-                },
-            };
-            view.tags.push(TagView { state, record });
-        }
-        view.recent = newest.records;
-        Ok(view)
+        let mut views = self.views(std::slice::from_ref(package), &ViewCache::default()).await;
+        views.pop().map_or_else(|| Err(Error::not_found(Missing::Package(package.clone()))), |(_, view)| view)
     }
+
+    /// What mirrors of many packages show, in the order asked for, with as few requests as the backend allows. What
+    /// `known` has from an earlier call is not fetched again unless it changed; what this call saw is there afterwards.
+    ///
+    /// Each package has a result of its own, and the time of one operation ([`Connect::deadline`]) to come by it. Each view
+    /// is as the ledger was at moments during the call; it is no snapshot over its tags and versions, nor over packages.
+    async fn views(
+        &self,
+        packages: &[PackageName],
+        known: &ViewCache,
+    ) -> Vec<(PackageName, Result<PackageView>)>;
 }
 
 /// The refusal to remove a version while these tags point to it.

@@ -1,8 +1,8 @@
 //! Conditional objects: the small interface under the object ledger. S3, files and memory implement it.
 //!
 //! Keys are `/`-separated text, ordered by their bytes. Every write says what it expects to overwrite; an
-//! unconditional write exists only for the hint that 2015 readers use. There is no delete: nothing on a tag's path is
-//! ever deleted.
+//! unconditional write exists only for the hint that 2015 readers use. There is no delete but for the keys of a probe:
+//! nothing on a tag's path is ever deleted.
 
 use std::fmt::Debug;
 
@@ -12,6 +12,7 @@ use bytes::Bytes;
 use super::InitOptions;
 use crate::error::Result;
 use crate::model::Numbering;
+use crate::server_clock::ServerTime;
 
 /// No record of a ledger is larger than this, in bytes: writers refuse it, readers call it corrupt.
 pub(super) const OBJECT_MAX: usize = 1 << 20;
@@ -84,6 +85,11 @@ pub trait ConditionalObjects: Send + Sync + Debug + 'static {
     /// order. Fewer than `limit` means the end.
     async fn list(&self, prefix: &str, start_after: &str, limit: usize) -> Result<Vec<Entry>>;
 
+    /// Whether [`Self::list`] gives revisions, so that what did not change need not be read again.
+    fn lists_revisions(&self) -> bool {
+        true
+    }
+
     /// The names right below `prefix` (empty, or ending in `/`), in order; a page at a time. `start_after` is the `next` of
     /// the page before, which only the same backend understands.
     async fn children(&self, prefix: &str, start_after: Option<&str>) -> Result<Children>;
@@ -96,6 +102,32 @@ pub trait ConditionalObjects: Send + Sync + Debug + 'static {
         precondition: Precondition,
         metadata: &std::collections::BTreeMap<String, String>,
     ) -> Result<Put>;
+
+    /// All keys below `prefix` with the time by the server's clock at which each was last written. Nothing where that is not
+    /// known.
+    async fn written(&self, _prefix: &str) -> Result<Vec<(String, jiff::Timestamp)>> {
+        Ok(Vec::new())
+    }
+
+    /// Creates an object by an upload in parts whose last step has the precondition [`Precondition::Absent`]; nothing where
+    /// there is no such thing. For probes: no record is written so.
+    async fn create_in_parts(&self, _key: &str, _bytes: Bytes) -> Result<Option<Put>> {
+        Ok(None)
+    }
+
+    /// Deletes a key below `_sacker/probe/`, and refuses any other. One that is not there is no error.
+    async fn delete_probe(&self, key: &str) -> Result<()>;
+
+    /// Whether this server's conditional writes are worth a doubt: not where its maker promises them, as AWS does.
+    fn wants_probe(&self) -> bool {
+        false
+    }
+
+    /// The time by the clock of the server, which all writers share, as of its last answer. Nothing where there is no server,
+    /// and before its first answer: the writer's own clock is all there is then.
+    fn server_time(&self) -> Option<ServerTime> {
+        None
+    }
 
     /// How versions are numbered where the ledger's own record does not say.
     fn default_numbering(&self) -> Numbering;

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use async_trait::async_trait;
 use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::base64;
@@ -13,6 +14,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_smithy_types::retry::RetryConfig;
 use bytes::{Bytes, BytesMut};
 
+use super::layout::check_is_probe;
 use super::objects::OBJECT_MAX;
 use super::{Children, ConditionalObjects, Entry, InitOptions, Object, Precondition, Put, Revision};
 use crate::aws::bucket::{Bucket, Operation};
@@ -21,6 +23,7 @@ use crate::connect::Connect;
 use crate::error::{Error, Meaning, Result};
 use crate::model::{Numbering, S3Location, Sha256};
 use crate::retry::Backoff;
+use crate::server_clock::ServerTime;
 
 /// S3 takes this many bytes of user metadata, names and values together. What does not fit stands in the body only.
 const METADATA_MAX: usize = 2048;
@@ -30,6 +33,7 @@ const READS: usize = 3;
 
 const READ: Operation = Operation { words: "read a record", action: "s3:GetObject" };
 const LIST: Operation = Operation { words: "list records", action: "s3:ListBucket" };
+const DELETE: Operation = Operation { words: "delete a key of a probe", action: "s3:DeleteObject" };
 const WRITE: Operation = Operation { words: "write a record", action: "s3:PutObject" };
 
 /// Objects in one bucket.
@@ -38,6 +42,8 @@ pub struct S3Objects {
     bucket: Bucket,
     numbering: Numbering,
     connect: Connect,
+    /// Whether the endpoint is another than AWS's own.
+    custom_endpoint: bool,
 }
 
 impl S3Objects {
@@ -48,7 +54,12 @@ impl S3Objects {
     pub async fn open(location: &S3Location, connect: &Connect) -> Result<Self> {
         // Timestamps by default: a client that may not read can allocate one.
         let numbering = location.versions.unwrap_or(Numbering::Timestamp);
-        Ok(Self { bucket: Bucket::open(location, connect).await?, numbering, connect: connect.clone() })
+        let custom_endpoint = location.endpoint.is_some()
+            || ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]
+                .iter()
+                .any(|name| connect.environment.get(name).is_some());
+        let bucket = Bucket::open(location, connect).await?;
+        Ok(Self { bucket, numbering, connect: connect.clone(), custom_endpoint })
     }
 
     /// The whole body of an answer; nothing if it ends early.
@@ -192,14 +203,10 @@ impl ConditionalObjects for S3Objects {
                 Precondition::Revision(revision) => request.if_match(&revision.0),
                 Precondition::None => request,
             };
-            // A repetition below the caller, who compares ids, could hide a write behind the refusal of the next attempt.
-            let sent = if precondition == Precondition::None {
-                request.send().await
-            } else {
-                let once = aws_sdk_s3::Config::builder().retry_config(RetryConfig::disabled());
-                request.customize().config_override(once).send().await
-            };
-            let error = match sent {
+            // A repetition below the caller, who compares ids, could hide a write behind the refusal of the next attempt; and a
+            // hint is not worth one.
+            let once = aws_sdk_s3::Config::builder().retry_config(RetryConfig::disabled());
+            let error = match request.customize().config_override(once).send().await {
                 Ok(output) => return self.revision(key, output.e_tag()).map(Put::Written),
                 Err(error) => error,
             };
@@ -210,7 +217,7 @@ impl ConditionalObjects for S3Objects {
                     return Ok(Put::Refused);
                 }
                 // Another write of this key is under way and nothing is decided yet: ask again, for the same key.
-                (Some(409), _) => {
+                (Some(409), _) if precondition != Precondition::None => {
                     if !backoff.pause().await {
                         let error =
                             Error::new(Meaning::Unavailable, WRITE.words).with_key(self.bucket.uri(key));
@@ -220,6 +227,71 @@ impl ConditionalObjects for S3Objects {
                 _ => return Err(self.error(WRITE, key, &error)),
             }
         }
+    }
+
+    async fn written(&self, prefix: &str) -> Result<Vec<(String, jiff::Timestamp)>> {
+        let row = |object: &aws_sdk_s3::types::Object| {
+            let written = object.last_modified()?;
+            let written = jiff::Timestamp::from_millisecond(written.to_millis().ok()?).ok()?;
+            Some((self.bucket.below_prefix(object.key()?).to_owned(), written))
+        };
+        let mut rows = Vec::new();
+        let mut token = None;
+        loop {
+            let request = self.bucket.client.list_objects_v2().bucket(&self.bucket.name);
+            let request = request.prefix(self.bucket.key(prefix)).set_continuation_token(token);
+            let page = request.send().await.map_err(|error| self.error(LIST, prefix, &error))?;
+            rows.extend(page.contents().iter().filter_map(row));
+            token = page
+                .next_continuation_token()
+                .filter(|_| page.is_truncated() == Some(true))
+                .map(str::to_owned);
+            if token.is_none() {
+                return Ok(rows);
+            }
+        }
+    }
+
+    async fn create_in_parts(&self, key: &str, bytes: Bytes) -> Result<Option<Put>> {
+        let (client, bucket, whole) = (&self.bucket.client, &self.bucket.name, self.bucket.key(key));
+        let created = client.create_multipart_upload().bucket(bucket).key(&whole).send().await;
+        let created = created.map_err(|error| self.error(WRITE, key, &error))?;
+        let id = created.upload_id().unwrap_or_default();
+        let upload = client.upload_part().bucket(bucket).key(&whole).upload_id(id).part_number(1);
+        let part = upload.body(ByteStream::from(bytes)).send().await;
+        let part = part.map_err(|error| self.error(WRITE, key, &error))?;
+        let part = CompletedPart::builder().part_number(1).set_e_tag(part.e_tag).build();
+        let parts = CompletedMultipartUpload::builder().parts(part).build();
+        let request = client.complete_multipart_upload().bucket(bucket).key(&whole).upload_id(id);
+        let once = aws_sdk_s3::Config::builder().retry_config(RetryConfig::disabled());
+        let request = request.multipart_upload(parts).if_none_match("*").customize().config_override(once);
+        let error = match request.send().await {
+            Ok(output) => {
+                return self.revision(key, output.e_tag()).map(|revision| Some(Put::Written(revision)));
+            }
+            Err(error) => error,
+        };
+        let abort = client.abort_multipart_upload().bucket(bucket).key(&whole).upload_id(id);
+        // The bucket's own rule for incomplete uploads ends it otherwise.
+        let _kept = abort.send().await;
+        match status_and_code(&error).0 {
+            Some(412) => Ok(Some(Put::Refused)),
+            _ => Err(self.error(WRITE, key, &error)),
+        }
+    }
+
+    async fn delete_probe(&self, key: &str) -> Result<()> {
+        check_is_probe(key)?;
+        let request = self.bucket.client.delete_object().bucket(&self.bucket.name).key(self.bucket.key(key));
+        request.send().await.map(drop).map_err(|error| self.error(DELETE, key, &error))
+    }
+
+    fn wants_probe(&self) -> bool {
+        self.custom_endpoint
+    }
+
+    fn server_time(&self) -> Option<ServerTime> {
+        self.bucket.clock.now()
     }
 
     fn default_numbering(&self) -> Numbering {

@@ -4,6 +4,7 @@
 //! depends on nothing but [`crate::error`].
 
 mod access;
+mod at;
 mod digest;
 mod event;
 mod glob;
@@ -19,6 +20,7 @@ mod view;
 pub use access::{
     AccessRule, Denial, LabelSelector, SelectorOperator, SelectorRequirement, Verb, check_access,
 };
+pub use at::{NewestAt, TagAt, added_at, newest_at, tag_at};
 pub use digest::{Hasher, Sha256};
 pub use event::{ChainBreak, Event, EventKind, EventSource, Hold, verify_chain};
 pub use glob::Glob;

@@ -53,6 +53,19 @@ impl VersionRecord {
         self.removal.is_some() || self.sha256 == Sha256::ZERO
     }
 
+    /// Whether two records say the same. Times count in milliseconds, the resolution in which they are written.
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        let cut = |record: &Self| {
+            let mut record = record.clone();
+            record.added_at = record.added_at.map(super::time::to_milliseconds);
+            if let Some(removal) = &mut record.removal {
+                removal.at = super::time::to_milliseconds(removal.at);
+            }
+            record
+        };
+        cut(self) == cut(other)
+    }
+
     /// The spec that names exactly these bytes.
     pub fn pinned(&self) -> PinnedSpec {
         PinnedSpec { package: self.package.clone(), version: self.version, sha256: self.sha256 }

@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use super::source::{Source, blocking};
 use super::timing::Timing;
 use super::{BlobFile, BlobInfo, BlobReader, Progress, PutOutcome, Store, file_collect};
+use crate::crash_point::crash_point_at;
 use crate::error::{Error, Meaning, Missing, Result};
 use crate::files;
 use crate::model::{FileLocation, Sha256};
@@ -89,6 +90,7 @@ fn suffices(path: &Path, size: u64, timing: Timing) -> Result<bool> {
     }
     File::open(path).and_then(|file| file.sync_all()).map_err(|error| failed("sync", path, error))?;
     path.parent().map_or(Ok(()), sync)?;
+    crash_point_at("store.file.confirmed", path);
     Ok(true)
 }
 
@@ -140,6 +142,7 @@ impl Incoming {
     fn copy_chunk(mut self) -> Result<(usize, Self)> {
         let bytes = self.source.next(CHUNK)?;
         self.file.write_all(&bytes).map_err(|error| failed("write", self.file.path(), error))?;
+        crash_point_at("store.file.copied", self.file.path());
         Ok((bytes.len(), self))
     }
 
@@ -148,17 +151,22 @@ impl Incoming {
     fn finish(self, path: &Path) -> Result<PutOutcome> {
         self.source.check()?;
         self.file.as_file().sync_all().map_err(|error| failed("write", path, error))?;
+        crash_point_at("store.file.synced", self.file.path());
         match self.file.persist_noclobber(path) {
-            Ok(_) => {}
+            Ok(_) => crash_point_at("store.file.named", path),
             Err(error) if error.error.kind() == ErrorKind::AlreadyExists => {
                 // Collection must not delete by this name between its last look and ours.
                 let root = path.parent().unwrap_or(path);
                 let _lock = file_collect::lock_for_writing(root)?;
                 error.file.persist(path).map_err(|error| failed("write", path, error.error))?;
+                crash_point_at("store.file.replaced", path);
             }
             Err(error) => return Err(failed("write", path, error.error)),
         }
-        path.parent().map_or(Ok(()), sync)?;
+        if let Some(directory) = path.parent() {
+            sync(directory)?;
+            crash_point_at("store.file.durable", directory);
+        }
         Ok(PutOutcome::Uploaded)
     }
 }

@@ -14,6 +14,7 @@ use super::s3::{Refused, S3Store, WRITE, refused};
 use super::sending::Sent;
 use super::source::Source;
 use crate::aws::status_and_code;
+use crate::crash_point::around;
 use crate::error::{Error, Meaning, Result};
 
 /// The size of a part, unless the blob would have too many.
@@ -45,7 +46,8 @@ fn part_size(size: u64) -> u64 {
 pub(super) async fn put(store: &S3Store, key: &str, source: Source, sent: &Arc<Sent>) -> Result<PutOutcome> {
     let bucket = &store.bucket;
     let request = bucket.client.create_multipart_upload().bucket(&bucket.name).key(bucket.key(key));
-    let created = request.content_type("application/octet-stream").send().await;
+    let request = request.content_type("application/octet-stream");
+    let created = around("store.s3.create", request.send()).await;
     let created = created.map_err(|error| bucket.error(WRITE, key, &error))?;
     let Some(id) = created.upload_id() else {
         let error = Error::new(Meaning::Other, WRITE.words).with_key(bucket.uri(key));
@@ -141,7 +143,7 @@ async fn send_part(
     let settings = store.transfer(bytes.len() as u64);
     let request = upload.client.upload_part().bucket(&upload.bucket).key(&upload.key).upload_id(&upload.id);
     let request = request.part_number(number).body(sent.body(bytes)).customize();
-    match request.config_override(settings).send().await {
+    match around("store.s3.part", request.config_override(settings).send()).await {
         Ok(part) => Ok(CompletedPart::builder()
             .part_number(number)
             .set_e_tag(part.e_tag().map(str::to_owned))
@@ -164,7 +166,8 @@ async fn complete(
         let request = request.upload_id(&upload.id).multipart_upload(parts.clone());
         let request = request.set_if_none_match(store.condition()).customize();
         // The server may take its time to put the parts together; a minute per GiB is more than any needs.
-        match request.config_override(store.transfer(size / 16)).send().await {
+        let request = request.config_override(store.transfer(size / 16));
+        match around("store.s3.complete", request.send()).await {
             Ok(_) => return Ok(PutOutcome::Uploaded),
             Err(error) => match refused(&error) {
                 // Another upload of the same bytes, or an earlier attempt of this request, came first.

@@ -25,9 +25,10 @@ use super::source::Source;
 use super::timing::Timing;
 use super::{BlobFile, BlobInfo, BlobReader, Progress, PutOutcome, Store, multipart};
 use crate::aws::bucket::{Bucket, Operation};
-use crate::aws::date::{ServerDate, timestamp};
+use crate::aws::server_date::{ServerDate, timestamp};
 use crate::aws::{status_and_code, transfer_timeouts};
 use crate::connect::Connect;
+use crate::crash_point::around;
 use crate::error::{Error, Meaning, Missing, Result};
 use crate::model::{S3Location, Sha256};
 use crate::retry::Backoff;
@@ -136,7 +137,8 @@ impl S3Store {
                 .checksum_sha256(base64::encode(digest.as_bytes()))
                 .set_if_none_match(self.condition())
                 .body(sent.body(bytes.clone()));
-            match request.customize().config_override(self.transfer(size)).send().await {
+            let request = request.customize().config_override(self.transfer(size));
+            match around("store.s3.put", request.send()).await {
                 Ok(_) => return Ok(PutOutcome::Uploaded),
                 Err(error) => match refused(&error) {
                     // Perhaps by an earlier attempt of this very request, whose reply was lost.

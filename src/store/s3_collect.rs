@@ -17,7 +17,7 @@ use super::collect::{
 use super::s3::S3Store;
 use super::timing::Timing;
 use crate::aws::bucket::Operation;
-use crate::aws::date::{ServerDate, timestamp};
+use crate::aws::server_date::{ServerDate, timestamp};
 use crate::aws::status_and_code;
 use crate::error::{Error, Meaning, Result};
 use crate::model::Sha256;

@@ -2,10 +2,14 @@
 
 mod answers;
 mod backends;
+mod doctor;
+mod dump;
 mod failures;
 mod help;
-mod home;
+pub(crate) mod home;
 mod killed;
+mod past;
 mod promotion;
 mod transfers;
 mod upkeep;
+mod verify;

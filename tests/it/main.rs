@@ -4,16 +4,24 @@
 
 mod cli;
 mod costs;
+mod crashes;
 mod crds;
 mod credentials;
+mod dump;
 mod dynamo;
 mod faultgate;
 mod fetch;
+mod histories;
 mod init;
 mod ledgers;
+mod legacy;
+mod many;
 mod objects;
 mod operator;
+mod probe;
+mod skew;
 mod stores;
 mod support;
 mod tls;
 mod upkeep;
+mod write_only;

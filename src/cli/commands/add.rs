@@ -38,6 +38,9 @@ pub(in crate::cli) struct Args {
     /// Only if the file has this digest
     #[arg(long, value_name = "HEX")]
     sha256: Option<String>,
+    /// Add although this machine's clock is plainly wrong; the server's clock numbers the version
+    #[arg(long)]
+    pub(in crate::cli) allow_skew: bool,
     /// Check everything and change nothing
     #[arg(long)]
     dry_run: bool,

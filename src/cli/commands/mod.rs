@@ -3,19 +3,25 @@
 pub(super) mod add;
 pub(super) mod completions;
 pub(super) mod disown;
+pub(super) mod doctor;
 pub(super) mod download;
+pub(super) mod export;
 pub(super) mod gc;
 pub(super) mod help;
 pub(super) mod history;
 pub(super) mod hold;
+pub(super) mod import;
 pub(super) mod info;
 pub(super) mod init;
 pub(super) mod list;
 pub(super) mod prune;
 pub(super) mod release;
+pub(super) mod remove;
+pub(super) mod resolve;
 pub(super) mod tag;
 pub(super) mod tags;
 pub(super) mod untag;
+pub(super) mod verify;
 pub(super) mod versions;
 
 use super::arguments::Command;
@@ -37,8 +43,14 @@ pub(super) async fn run(command: &Command, session: &Session<'_>) -> Outcome {
         Command::Hold(args) => hold::run(args, session).await,
         Command::Release(args) => release::run(args, session).await,
         Command::Disown(args) => disown::run(args, session).await,
+        Command::Resolve(args) => resolve::run(args, session).await,
+        Command::Verify(args) => verify::run(args, session).await,
+        Command::Remove(args) => remove::run(args, session).await,
+        Command::Export(args) => export::run(args, session).await,
+        Command::Import(args) => import::run(args, session).await,
         Command::Prune(args) => prune::run(args, session).await,
         Command::Gc(args) => gc::run(args, session).await,
+        Command::Doctor(args) => doctor::run(args, session).await,
         Command::Init(args) => init::run(args, session).await,
         Command::Completions(args) => completions::run(args, session.printer),
         Command::Help(args) => help::run(args, session.printer),

@@ -14,6 +14,7 @@ use super::item::{self, Item, attribute, row_name};
 use super::read::Rows;
 use super::request::{Patience, send_counted, single_attempt};
 use crate::aws::Call;
+use crate::crash_point::around;
 use crate::error::{Error, Meaning, Result};
 use crate::model::{NewVersion, PackageName, Sha256, Version, VersionRecord, check_basename};
 
@@ -98,7 +99,8 @@ impl DynamoLedger {
                 .customize()
                 .config_override(single_attempt())
                 .send();
-            let Err(failure) = send_counted(patience, &call, request).await else { return record(&item) };
+            let sent = around("dynamo.version", send_counted(patience, &call, request)).await;
+            let Err(failure) = sent else { return record(&item) };
             if let Some(PutItemError::ConditionalCheckFailedException(refused)) = failure.service.as_deref() {
                 if let Some(there) = refused.item() {
                     return settled(there);

@@ -156,12 +156,7 @@ pub(super) fn encode_version(
     at: Timestamp,
 ) -> Result<Item> {
     let metadata = serde_json::to_value(&new.metadata).unwrap_or_default().to_string();
-    if metadata.len() > METADATA_MAX {
-        return Err(Error::invalid(format!(
-            "the metadata has {} bytes; a version in a DynamoDB ledger holds {METADATA_MAX}",
-            metadata.len()
-        )));
-    }
+    check_metadata(&metadata)?;
     let mut item = version_key(package, version);
     let mut set = |name: &str, value| item.insert(name.to_owned(), value);
     set(attribute::BASENAME, text(new.basename.as_str()));
@@ -173,6 +168,50 @@ pub(super) fn encode_version(
     set(attribute::ADDED_BY, text(new.added_by.as_str()));
     set(attribute::ADD_ID, text(new.add_id.as_str()));
     Ok(item)
+}
+
+/// The row of a version of another ledger: what its record has, and without what it has not.
+///
+/// # Errors
+/// `Invalid` when the metadata does not fit into an item.
+#[cfg(feature = "cli")]
+pub(super) fn encode_record(record: &VersionRecord) -> Result<Item> {
+    let metadata = serde_json::to_value(&record.metadata).unwrap_or_default().to_string();
+    check_metadata(&metadata)?;
+    let mut item = version_key(&record.package, record.version);
+    let mut set = |name: &str, value: Option<AttributeValue>| {
+        item.extend(value.map(|value| (name.to_owned(), value)));
+    };
+    set(attribute::BASENAME, Some(text(record.basename.as_str())));
+    set(attribute::SHA, Some(text(record.sha256.to_string())));
+    set(attribute::MODE, Some(number(record.mode)));
+    set(attribute::METADATA, Some(text(metadata)));
+    set(attribute::SIZE, record.size.map(number));
+    set(attribute::ADDED_AT, record.added_at.map(|at| text(time::format(at))));
+    set(attribute::ADDED_BY, record.added_by.as_deref().map(text));
+    set(attribute::ADD_ID, record.add_id.as_deref().map(text));
+    let removal = |removal: &Removal| text(serde_json::to_value(removal).unwrap_or_default().to_string());
+    set(attribute::REMOVAL, record.removal.as_ref().map(removal));
+    Ok(item)
+}
+
+/// The row of a tag as a 2015 client writes it. What names no version is the one word that it is known to write.
+#[cfg(feature = "cli")]
+pub(super) fn encode_legacy_tag(package: &PackageName, tag: &TagName, version: Option<Version>) -> Item {
+    let mut item = tag_key(package, tag);
+    let version = version.map_or_else(|| text("latest"), number);
+    item.insert(attribute::VERSION.to_owned(), version);
+    item
+}
+
+fn check_metadata(json: &str) -> Result<()> {
+    if json.len() <= METADATA_MAX {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "the metadata has {} bytes; a version in a DynamoDB ledger holds {METADATA_MAX}",
+        json.len()
+    )))
 }
 
 /// What a tombstone's metadata says of the removal, for 2015 clients: they know neither `removal` nor the zeros.

@@ -12,9 +12,12 @@ mod consumed;
 pub(crate) mod fuzz;
 mod item;
 mod packages;
+mod probe;
 mod read;
 mod remove;
 mod request;
+#[cfg(feature = "cli")]
+mod restore;
 mod tables;
 mod tag;
 mod transaction;
@@ -26,12 +29,16 @@ use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use futures::stream::BoxStream;
 
-use super::{InitOptions, Ledger, Newest, Removed, TagOutcome};
+use super::{
+    InitOptions, Ledger, LedgerState, Newest, ProbeOptions, ProbeReport, Removed, TagOutcome, ViewCache,
+};
+#[cfg(feature = "cli")]
+use super::{Restored, TagDump};
 use crate::connect::Connect;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::{
-    DynamoLocation, Event, LedgerUri, NewVersion, PackageName, PackageView, Removal, TagChange, TagName,
-    TagState, Version, VersionRecord,
+    DynamoLocation, Event, LedgerUri, NewVersion, Numbering, PackageName, PackageView, Removal, TagChange,
+    TagName, TagState, Version, VersionRecord,
 };
 use request::Patience;
 
@@ -90,6 +97,18 @@ impl Ledger for DynamoLedger {
         self.set_up(options).await
     }
 
+    async fn state(&self) -> Result<LedgerState> {
+        if let Some(wrong) = self.wrong_tables(&self.patience()).await? {
+            return Err(Error::invalid(wrong).with_hint("choose another prefix"));
+        }
+        let numbering = Numbering::Sequence;
+        Ok(LedgerState { is_set_up: true, numbering, verdict: None, is_single_writer: false })
+    }
+
+    async fn probe(&self, options: &ProbeOptions) -> Result<ProbeReport> {
+        self.run_probe(options).await
+    }
+
     fn packages(&self) -> BoxStream<'_, Result<PackageName>> {
         self.walk_packages()
     }
@@ -144,7 +163,26 @@ impl Ledger for DynamoLedger {
         self.all_events(package, tag).await
     }
 
-    async fn view(&self, package: &PackageName) -> Result<PackageView> {
-        self.whole_view(package).await
+    async fn views(
+        &self,
+        packages: &[PackageName],
+        known: &ViewCache,
+    ) -> Vec<(PackageName, Result<PackageView>)> {
+        self.many_views(packages, known).await
+    }
+
+    #[cfg(feature = "cli")]
+    async fn numbering(&self) -> Result<crate::model::Numbering> {
+        Ok(crate::model::Numbering::Sequence)
+    }
+
+    #[cfg(feature = "cli")]
+    async fn restore_version(&self, record: &VersionRecord) -> Result<Restored> {
+        self.put_version_back(record).await
+    }
+
+    #[cfg(feature = "cli")]
+    async fn restore_tag(&self, package: &PackageName, dump: &TagDump) -> Result<Restored> {
+        self.put_tag_back(package, dump).await
     }
 }

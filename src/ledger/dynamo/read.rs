@@ -233,18 +233,23 @@ impl DynamoLedger {
         if newest.version_count == 0 { Err(none()) } else { Ok(newest) }
     }
 
-    pub(super) async fn all_tags(&self, package: &PackageName) -> Result<Vec<TagState>> {
-        let none = || Error::not_found(Missing::Package(package.clone()));
+    /// The tags of a package that may not exist.
+    pub(super) async fn tags_of(&self, package: &PackageName) -> Result<Vec<TagState>> {
         if !item::can_be_package(package) {
-            return Err(none());
+            return Ok(Vec::new());
         }
         let decode = |item: &Item| item::decode_tag(&self.tags, item).map(|row| row.state);
         let mut tags: Vec<TagState> = self.all(&Rows::tags(self, package), decode).await?;
         // A 2015 client may have written a row of that name; it means nothing, there or here.
         tags.retain(|state| state.tag.check_stored().is_ok());
+        Ok(tags)
+    }
+
+    pub(super) async fn all_tags(&self, package: &PackageName) -> Result<Vec<TagState>> {
+        let tags = self.tags_of(package).await?;
         // An empty answer is only right for a package that exists.
         if tags.is_empty() && !self.has_versions(&self.patience(), package).await? {
-            return Err(none());
+            return Err(Error::not_found(Missing::Package(package.clone())));
         }
         Ok(tags)
     }
@@ -275,15 +280,42 @@ impl DynamoLedger {
         item.map(|item| item::decode_tag(&self.tags, &item)).transpose()
     }
 
+    /// The row of a tag or, where there is none, its newest events, newest first.
+    ///
+    /// The two reads are no snapshot: a tag that is set between them has an event with a version and no row. A row is
+    /// only taken for deleted by a 2015 client when that event is still the newest after the row was missed once more.
+    pub(super) async fn row_or_events(
+        &self,
+        patience: &Patience,
+        package: &PackageName,
+        tag: &TagName,
+        count: usize,
+    ) -> Result<(Option<TagRow>, Vec<Event>)> {
+        let mut missed: Option<String> = None;
+        loop {
+            if let Some(row) = self.tag_row(patience, package, tag).await? {
+                return Ok((Some(row), Vec::new()));
+            }
+            let events = self.newest_events(patience, package, tag, count).await?;
+            match events.first() {
+                Some(event) if event.to.is_some() && missed.as_ref() != Some(&event.id) => {
+                    missed = Some(event.id.clone());
+                }
+                _ => return Ok((None, events)),
+            }
+        }
+    }
+
     pub(super) async fn one_tag(&self, package: &PackageName, tag: &TagName) -> Result<Option<TagState>> {
         if !item::can_be_package(package) || !item::can_be_tag(tag) {
             return Ok(None);
         }
         let patience = self.patience();
-        if let Some(row) = self.tag_row(&patience, package, tag).await? {
+        let (row, events) = self.row_or_events(&patience, package, tag, 1).await?;
+        if let Some(row) = row {
             return Ok(Some(row.state));
         }
-        let last = self.newest_events(&patience, package, tag, 1).await?.into_iter().next();
+        let last = events.into_iter().next();
         Ok(last.map(|event| {
             // A history that ends with a version belongs to a row that a 2015 client deleted since.
             let event = event.to.is_none().then_some(event);

@@ -11,6 +11,7 @@ use super::consumed::TOTAL;
 use super::item::{self, Item, attribute, row_name, text};
 use super::request::{Patience, send_counted, single_attempt};
 use crate::aws::Call;
+use crate::crash_point::around;
 use crate::error::{Error, Meaning, Missing, Result};
 use crate::ledger::{Removed, still_tagged};
 use crate::model::{PackageName, Removal, Sha256, Version, time};
@@ -130,7 +131,8 @@ impl DynamoLedger {
             ),
         };
         let request = request.customize().config_override(single_attempt()).send();
-        let Err(failure) = send_counted(patience, &call, request).await else { return Ok(Some(tombstone)) };
+        let sent = around("dynamo.tombstone", send_counted(patience, &call, request)).await;
+        let Err(failure) = sent else { return Ok(Some(tombstone)) };
         match failure.service.as_deref() {
             Some(PutItemError::ConditionalCheckFailedException(_)) => Ok(None),
             _ => Err(failure.error),

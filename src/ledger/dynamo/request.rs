@@ -73,18 +73,22 @@ pub(super) fn single_attempt() -> aws_sdk_dynamodb::config::Builder {
 }
 
 /// Sends a request for rows, as [`send`], and notes the capacity it consumed.
-pub(super) async fn send_counted<T, E>(
+pub(super) fn send_counted<T, E>(
     patience: &Patience,
     call: &Call<'_>,
     request: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
-) -> Result<T, Failure<E>>
+) -> impl Future<Output = Result<T, Failure<E>>>
 where
     T: Consumed,
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
-    let answer = send(patience, call, request).await?;
-    answer.note(call.operation, call.key);
-    Ok(answer)
+    // Before it becomes part of this future: see `send`.
+    let request = Box::pin(request);
+    async move {
+        let answer = send(patience, call, request).await?;
+        answer.note(call.operation, call.key);
+        Ok(answer)
+    }
 }
 
 /// Sends one request within the time that is left.

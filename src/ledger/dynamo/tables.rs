@@ -14,7 +14,7 @@ use super::DynamoLedger;
 use super::item::attribute;
 use super::request::{Failure, Patience, send};
 use crate::aws::Call;
-use crate::error::{Error, Meaning, Result};
+use crate::error::{Error, Meaning, Missing, Result};
 use crate::ledger::InitOptions;
 use crate::model::Numbering;
 
@@ -149,6 +149,24 @@ impl DynamoLedger {
             done.extend(backups.map_err(|error| if created { to_be_finished(error) } else { error })?);
         }
         Ok(done)
+    }
+
+    /// What is wrong with the tables, in words.
+    ///
+    /// # Errors
+    /// `NotFound(Backend)` when one is missing.
+    pub(super) async fn wrong_tables(&self, patience: &Patience) -> Result<Option<String>> {
+        for table in &self.tables() {
+            let Some(found) = self.describe(patience, table).await? else {
+                let missing = Missing::Backend(table.place());
+                return Err(Error::new(Meaning::NotFound(missing), "look at the table")
+                    .with_hint("create it with 'sacker init'"));
+            };
+            if let Err(error) = table.check(&found) {
+                return Ok(Some(error.to_string()));
+            }
+        }
+        Ok(None)
     }
 
     /// The table as it is; nothing if there is none.

@@ -179,12 +179,16 @@ impl DynamoLedger {
         id: &str,
         guess_new: bool,
     ) -> Result<Look> {
-        let row = self.tag_row(patience, package, tag).await?;
-        let mut events = match &row {
-            None if guess_new => Vec::new(),
-            Some(TagRow { state: TagState { event: Some(event), .. }, .. }) => vec![event.clone()],
-            _ => self.newest_events(patience, package, tag, LOOK_BACK).await?,
+        let (row, mut events) = if guess_new {
+            (self.tag_row(patience, package, tag).await?, Vec::new())
+        } else {
+            self.row_or_events(patience, package, tag, LOOK_BACK).await?
         };
+        match &row {
+            None => {}
+            Some(TagRow { state: TagState { event: Some(event), .. }, .. }) => events.push(event.clone()),
+            Some(_) => events = self.newest_events(patience, package, tag, LOOK_BACK).await?,
+        }
         let own = events.iter().find(|event| event.id == id).cloned();
         let last = (!events.is_empty()).then(|| events.swap_remove(0));
         Ok(Look { row, last, own })

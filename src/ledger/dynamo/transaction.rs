@@ -14,13 +14,14 @@ use super::consumed::TOTAL;
 use super::item::{self, Item, attribute, number, row_name, text};
 use super::request::{Patience, send_counted, single_attempt};
 use crate::aws::Call;
+use crate::crash_point::around;
 use crate::error::{Error, Meaning, Result};
 use crate::model::{Event, PackageName, Sha256, TagName, Version};
 
 const OPERATION: &str = "change the tag";
 
 /// The builders fail only when a required field was left out.
-const COMPLETE: &str = "every required field is set right here";
+pub(super) const COMPLETE: &str = "every required field is set right here";
 
 const RETURN_OLD: ReturnValuesOnConditionCheckFailure = ReturnValuesOnConditionCheckFailure::AllOld;
 
@@ -85,7 +86,8 @@ impl DynamoLedger {
                 .customize()
                 .config_override(single_attempt())
                 .send();
-            let Err(failure) = send_counted(patience, &call, request).await else {
+            let sent = around("dynamo.tag", send_counted(patience, &call, request)).await;
+            let Err(failure) = sent else {
                 return Ok(Verdict::Committed);
             };
             let error = match failure.service.as_deref() {
@@ -200,10 +202,10 @@ impl DynamoLedger {
     }
 }
 
-type Names = std::collections::HashMap<String, String>;
+pub(super) type Names = std::collections::HashMap<String, String>;
 
 /// The condition on the tag's row.
-fn condition(seen: &Seen) -> (&'static str, Names, Item) {
+pub(super) fn condition(seen: &Seen) -> (&'static str, Names, Item) {
     let names = |pairs: &[(&str, &str)]| -> Names {
         pairs.iter().map(|(short, name)| ((*short).to_owned(), (*name).to_owned())).collect()
     };

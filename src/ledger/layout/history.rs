@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
-use super::{ObjectLedger, PAGE, READS, keys, records};
+use super::{ObjectLedger, READS, keys, records};
+use crate::crash_point::around;
 use crate::error::{Error, Missing, Result};
 use crate::ledger::{ConditionalObjects, Precondition, Put};
 use crate::model::{Event, PackageName, TagName};
@@ -16,16 +17,8 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
     /// The numbers of the archived events, ascending.
     async fn archived(&self, package: &PackageName, tag: &TagName) -> Result<Vec<u64>> {
         let prefix = keys::history(package, tag);
-        let mut numbers = Vec::new();
-        let mut start = prefix.clone();
-        loop {
-            let page = self.objects.list(&prefix, &start, PAGE).await?;
-            numbers.extend(page.iter().filter_map(|entry| entry.key[prefix.len()..].parse::<u64>().ok()));
-            match page.last() {
-                Some(last) if page.len() == PAGE => start.clone_from(&last.key),
-                _ => return Ok(numbers),
-            }
-        }
+        let listed = self.list_all(&prefix, &prefix).await?;
+        Ok(listed.iter().filter_map(|entry| entry.key[prefix.len()..].parse::<u64>().ok()).collect())
     }
 
     pub(super) async fn archived_event(
@@ -55,7 +48,9 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
     pub(super) async fn archive(&self, package: &PackageName, tag: &TagName, event: &Event) -> Result<bool> {
         let key = keys::event(package, tag, event.seq);
         let body = records::encode_event(event);
-        match self.objects.put(&key, body, Precondition::Absent, &BTreeMap::new()).await? {
+        let nothing = BTreeMap::new();
+        let put = self.objects.put(&key, body, Precondition::Absent, &nothing);
+        match around("ledger.archive", put).await? {
             Put::Written(_) => {
                 self.archived.remember(package, tag, event);
                 Ok(true)

@@ -14,6 +14,9 @@ pub(super) const OWN: &str = "_sacker";
 /// The ledger's own record: how it numbers versions.
 pub(super) const LEDGER: &str = "_sacker/ledger.json";
 
+/// The keys of probes: the only ones that are ever deleted.
+pub(super) const PROBE: &str = "_sacker/probe/";
+
 pub(super) fn versions(package: &PackageName) -> String {
     format!("{}/versions/", package.as_str())
 }

@@ -8,37 +8,53 @@
 //! allowed ([`crate::model::next_event`]).
 
 mod archived;
+mod examine;
 #[cfg(feature = "fuzz")]
 pub(crate) mod fuzz;
 mod history;
 mod keys;
+mod newest;
+mod own;
 mod packages;
 #[doc(hidden)]
 pub mod plan;
+mod probe;
 mod records;
 mod removal;
+#[cfg(feature = "cli")]
+mod restore;
 mod tags;
 #[cfg(test)]
 mod tests;
 mod versions;
+mod views;
 
-use std::collections::BTreeMap;
+pub(super) use probe::check_is_probe;
+
+use std::collections::HashMap;
+use std::sync::{Mutex, Once};
 
 use async_trait::async_trait;
-use futures::TryStreamExt as _;
 use futures::stream::BoxStream;
 use tokio::sync::OnceCell;
 
 use archived::Archived;
+use records::LedgerBody;
 
-use super::{ConditionalObjects, InitOptions, Ledger, Newest, Precondition, Put, Removed, TagOutcome};
+use super::{
+    ConditionalObjects, Entry, Findings, InitOptions, Ledger, LedgerState, Newest, ProbeOptions, ProbeReport,
+    Put, Removed, TagOutcome, ViewCache,
+};
+#[cfg(feature = "cli")]
+use super::{Restored, TagDump};
 use crate::connect::Connect;
-use crate::error::{Error, Meaning, Result};
+use crate::error::{Error, Result};
 use crate::model::{
-    Event, LedgerUri, NewVersion, Numbering, PackageName, Removal, S3Location, TagChange, TagName, TagState,
-    Version, VersionRecord,
+    Event, LedgerUri, NewVersion, PackageName, PackageView, Removal, TagChange, TagName, TagState, Version,
+    VersionRecord,
 };
 use crate::retry::Backoff;
+use crate::server_clock::ServerTime;
 
 /// How many small objects are read at a time.
 const READS: usize = 16;
@@ -55,50 +71,38 @@ pub struct ObjectLedger<O> {
     uri: LedgerUri,
     objects: O,
     connect: Connect,
-    numbering: OnceCell<Numbering>,
+    own: OnceCell<LedgerBody>,
+    /// The newest version that this client added to each package without being allowed to read it.
+    added_blindly: Mutex<HashMap<PackageName, Version>>,
+    /// A clock that is off is worth one warning, not one per version.
+    warned_of_skew: Once,
     archived: Archived,
 }
 
 impl<O: ConditionalObjects> ObjectLedger<O> {
     /// The ledger that `objects` hold. Makes no request.
     pub fn new(uri: LedgerUri, objects: O, connect: Connect) -> Self {
-        Self { uri, objects, connect, numbering: OnceCell::new(), archived: Archived::default() }
-    }
-
-    /// How this ledger numbers versions. Read once: a ledger never changes it.
-    async fn numbering(&self) -> Result<Numbering> {
-        let read = || async {
-            match self.objects.get(keys::LEDGER).await {
-                Ok(Some(object)) => records::decode_ledger(keys::LEDGER, &object.bytes),
-                Ok(None) => Ok(self.objects.default_numbering()),
-                // Guessing would put timestamps into a sequence, for good.
-                Err(error) if matches!(error.meaning(), Meaning::Denied { .. }) => match &self.uri {
-                    LedgerUri::S3(S3Location { versions: Some(versions), .. }) => Ok(*versions),
-                    _ => Err(error.with_hint(
-                        "let it be read (s3:GetObject, and s3:ListBucket), or say ?versions=timestamp",
-                    )),
-                },
-                Err(error) => Err(error),
-            }
-        };
-        self.numbering.get_or_try_init(read).await.copied()
-    }
-
-    /// A place that 2015 clients used already cannot become a sequence: their numbers are far above any sequence.
-    async fn check_no_timestamps(&self) -> Result<()> {
-        let Some(package) = self.walk_packages().try_next().await? else { return Ok(()) };
-        match self.highest_listed(&package).await? {
-            Some(version) if version.get() >= FIRST_TIMESTAMP => {
-                let meaning = Meaning::Conflict {
-                    expected: "no package yet, or versions numbered by sequence".to_owned(),
-                    found: format!("version {version} of package '{package}'"),
-                };
-                Err(Error::new(meaning, "set up the ledger")
-                    .with_key(self.uri.to_string())
-                    .with_hint("keep versions=timestamp here, or use another prefix for a sequence"))
-            }
-            _ => Ok(()),
+        Self {
+            uri,
+            objects,
+            connect,
+            own: OnceCell::new(),
+            added_blindly: Mutex::default(),
+            warned_of_skew: Once::new(),
+            archived: Archived::default(),
         }
+    }
+
+    /// All objects whose keys begin with `prefix` and come after `start`, over as many pages as there are.
+    async fn list_all(&self, prefix: &str, start: &str) -> Result<Vec<Entry>> {
+        let mut entries = self.objects.list(prefix, start, PAGE).await?;
+        let mut is_full = entries.len() == PAGE;
+        while is_full && let Some(last) = entries.last().map(|entry| entry.key.clone()) {
+            let page = self.objects.list(prefix, &last, PAGE).await?;
+            is_full = page.len() == PAGE;
+            entries.extend(page);
+        }
+        Ok(entries)
     }
 
     fn backoff(&self) -> Backoff {
@@ -123,32 +127,23 @@ impl<O: ConditionalObjects> Ledger for ObjectLedger<O> {
     }
 
     async fn init(&self, options: &InitOptions) -> Result<Vec<String>> {
-        let mut done = self.objects.init(options).await?;
-        let wanted = options.numbering.unwrap_or_else(|| self.objects.default_numbering());
-        if wanted == Numbering::Sequence && self.objects.get(keys::LEDGER).await?.is_none() {
-            self.check_no_timestamps().await?;
-        }
-        let body = records::encode_ledger(wanted);
-        match self.objects.put(keys::LEDGER, body, Precondition::Absent, &BTreeMap::new()).await? {
-            Put::Written(_) => done.push(format!("versions are numbered by {}", wanted.as_str())),
-            Put::Refused => {
-                let object = self.objects.get(keys::LEDGER).await?;
-                let found =
-                    object.map(|object| records::decode_ledger(keys::LEDGER, &object.bytes)).transpose()?;
-                if let (Some(found), Some(asked)) = (found, options.numbering)
-                    && found != asked
-                {
-                    let meaning = Meaning::Conflict {
-                        expected: format!("versions numbered by {}", asked.as_str()),
-                        found: format!("versions numbered by {}", found.as_str()),
-                    };
-                    return Err(Error::new(meaning, "set up the ledger")
-                        .with_key(self.uri.to_string())
-                        .with_hint("the numbering of a ledger is chosen once; use another prefix for another numbering"));
-                }
-            }
-        }
-        Ok(done)
+        self.set_up(options).await
+    }
+
+    async fn state(&self) -> Result<LedgerState> {
+        self.own_state().await
+    }
+
+    fn server_time(&self) -> Option<ServerTime> {
+        self.objects.server_time()
+    }
+
+    async fn examine(&self, package: &PackageName) -> Result<Findings> {
+        self.findings(package).await
+    }
+
+    async fn probe(&self, options: &ProbeOptions) -> Result<ProbeReport> {
+        self.run_probe(options).await
     }
 
     fn packages(&self) -> BoxStream<'_, Result<PackageName>> {
@@ -193,6 +188,7 @@ impl<O: ConditionalObjects> Ledger for ObjectLedger<O> {
         tag: &TagName,
         change: &TagChange,
     ) -> Result<TagOutcome> {
+        self.check_writable().await?;
         self.commit_change(package, tag, change).await
     }
 
@@ -202,6 +198,7 @@ impl<O: ConditionalObjects> Ledger for ObjectLedger<O> {
         version: Version,
         removal: &Removal,
     ) -> Result<Removed> {
+        self.check_writable().await?;
         self.remove(package, version, removal).await
     }
 
@@ -217,5 +214,33 @@ impl<O: ConditionalObjects> Ledger for ObjectLedger<O> {
 
     async fn history(&self, package: &PackageName, tag: &TagName) -> Result<Vec<Event>> {
         self.all_events(package, tag).await
+    }
+
+    async fn views(
+        &self,
+        packages: &[PackageName],
+        known: &ViewCache,
+    ) -> Vec<(PackageName, Result<PackageView>)> {
+        self.many_views(packages, known).await
+    }
+
+    #[cfg(feature = "cli")]
+    async fn numbering(&self) -> Result<Numbering> {
+        self.known_numbering().await
+    }
+
+    #[cfg(feature = "cli")]
+    async fn restore_version(&self, record: &VersionRecord) -> Result<Restored> {
+        self.put_version_back(record).await
+    }
+
+    #[cfg(feature = "cli")]
+    async fn restore_tag(&self, package: &PackageName, dump: &TagDump) -> Result<Restored> {
+        self.put_tag_back(package, dump).await
+    }
+
+    #[cfg(feature = "cli")]
+    async fn finish_restore(&self, package: &PackageName) -> Result<()> {
+        self.repair_hint(package).await.map(|_| ())
     }
 }

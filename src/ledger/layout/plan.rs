@@ -264,6 +264,12 @@ pub fn taken(there: Option<Option<&str>>, own: &str) -> Whereabouts {
     }
 }
 
+/// The same for a writer that may not look, after an attempt whose reply was lost: a key that is taken is somebody else's
+/// for all it knows, though it may be its own. It then makes two versions of one file, with one `add_id`.
+pub fn unseen(sent: Sent) -> Whereabouts {
+    if sent == Sent::Refused { Whereabouts::Beaten } else { Whereabouts::Pending }
+}
+
 /// What to do with an `add` that was found so after it had been `sent`. Unlike a pointer, a number where nothing is after
 /// a refusal is tried again: walking on would leave a gap.
 pub fn after_add(whereabouts: Whereabouts, sent: Sent) -> AfterLook {

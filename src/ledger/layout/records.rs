@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::ledger::Object;
 use crate::ledger::objects::OBJECT_MAX;
+use crate::ledger::{Object, Verdict};
 use crate::model::{
     Event, NewVersion, Numbering, PackageName, Removal, Sha256, TagName, TagState, Version, VersionRecord,
     time,
@@ -85,6 +85,27 @@ pub(super) fn encode_version(new: &NewVersion, at: Timestamp) -> Bytes {
         added_by: Some(new.added_by.clone()),
         add_id: Some(new.add_id.clone()),
         removal: None,
+        removing: false,
+        fence: None,
+    })
+}
+
+/// A record of another ledger, with what it has and without what it has not.
+#[cfg(feature = "cli")]
+pub(super) fn encode_record(record: &VersionRecord) -> Bytes {
+    let text = |(key, value): (&String, &String)| (key.clone(), Value::from(value.as_str()));
+    let metadata: BTreeMap<String, Value> = record.metadata.iter().map(text).collect();
+    to_bytes(&VersionBody {
+        sha: record.sha256,
+        basename: record.basename.clone(),
+        mode: record.mode,
+        size: record.size,
+        // Beside the body of a tombstone stands what it tells 2015 readers, and no metadata.
+        metadata: (!metadata.is_empty() || record.is_removed()).then_some(metadata),
+        added_at: record.added_at,
+        added_by: record.added_by.clone(),
+        add_id: record.add_id.clone(),
+        removal: record.removal.clone(),
         removing: false,
         fence: None,
     })
@@ -241,6 +262,13 @@ pub(super) fn encode_hint(version: Option<Version>) -> Bytes {
     })
 }
 
+/// The pointer as a 2015 client writes it. What names no version is the one word that it is known to write.
+#[cfg(feature = "cli")]
+pub(super) fn encode_legacy_pointer(version: Option<Version>, fence: String) -> Bytes {
+    let version = version.map_or_else(|| Value::from("latest"), |version| Value::from(version.get()));
+    to_bytes(&PointerBody { version, removed: false, event: None, fence: Some(fence) })
+}
+
 pub(super) fn encode_event(event: &Event) -> Bytes {
     Bytes::from(event.canonical())
 }
@@ -250,17 +278,28 @@ pub(super) fn decode_event(key: &str, bytes: &[u8]) -> Result<Event> {
 }
 
 /// The ledger's own record.
-#[derive(Serialize, Deserialize)]
-struct LedgerBody {
-    versions: Numbering,
+#[derive(Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+pub(super) struct LedgerBody {
+    /// How versions are numbered.
+    pub(super) versions: Numbering,
+    /// What the last probe found, where one was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) probe: Option<Verdict>,
 }
 
-pub(super) fn encode_ledger(numbering: Numbering) -> Bytes {
-    to_bytes(&LedgerBody { versions: numbering })
+impl LedgerBody {
+    /// Versions are numbered so, and nothing was probed.
+    pub(super) const fn numbered(versions: Numbering) -> Self {
+        Self { versions, probe: None }
+    }
 }
 
-pub(super) fn decode_ledger(key: &str, bytes: &[u8]) -> Result<Numbering> {
-    parse::<LedgerBody>(key, bytes).map(|body| body.versions)
+pub(super) fn encode_ledger(body: &LedgerBody) -> Bytes {
+    to_bytes(body)
+}
+
+pub(super) fn decode_ledger(key: &str, bytes: &[u8]) -> Result<LedgerBody> {
+    parse(key, bytes)
 }
 
 /// What a removal may add to a record or a pointer later, in bytes.

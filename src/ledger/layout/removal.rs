@@ -10,6 +10,7 @@ use super::plan::{self, Fence, Found, Remove};
 use super::records::StoredVersion;
 use super::tags::Pointer;
 use super::{ObjectLedger, READS, keys, records};
+use crate::crash_point::around;
 use crate::error::{Error, Meaning, Missing, Result};
 use crate::ledger::{ConditionalObjects, Object, Precondition, Put, Removed, Revision};
 use crate::model::{PackageName, Removal, TagName, Version, time};
@@ -30,7 +31,7 @@ impl StoredVersion {
 }
 
 /// The removal as a tombstone's user metadata says it, for 2015 readers: they know neither the key nor the zeros.
-fn told(removal: &Removal) -> BTreeMap<String, String> {
+pub(super) fn told(removal: &Removal) -> BTreeMap<String, String> {
     let reason = removal.reason.iter().map(|reason| ("removed_reason".to_owned(), reason.clone()));
     BTreeMap::from([
         ("removed_at".to_owned(), time::format(removal.at)),
@@ -135,7 +136,8 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         records::check_tombstone_size(&bytes)?;
         let mark = marked.object.revision.clone();
         let (expected, metadata) = (Precondition::Revision(mark.clone()), told(removal));
-        match self.objects.put(&key, bytes.clone(), expected, &metadata).await {
+        let put = self.objects.put(&key, bytes.clone(), expected, &metadata);
+        match around("ledger.tombstone", put).await {
             Ok(Put::Written(revision)) => {
                 let object = Object { bytes, revision, metadata };
                 let record = records::decode_version(package, version, &key, &object)?;
@@ -164,7 +166,8 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         let bytes = records::encode_removing(&key, &stored.object.bytes, removing, &fence)?;
         let expected = Precondition::Revision(stored.object.revision.clone());
         let metadata = stored.object.metadata.clone();
-        match self.objects.put(&key, bytes.clone(), expected, &metadata).await? {
+        let put = self.objects.put(&key, bytes.clone(), expected, &metadata);
+        match around("ledger.mark", put).await? {
             Put::Written(revision) => {
                 let object = Object { bytes, revision, metadata };
                 records::decode_stored_version(package, version, &key, object).map(Some)
@@ -232,7 +235,8 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
             }
             let body = records::encode_fenced(&key, &pointer.bytes, mark)?;
             let expected = Precondition::Revision(pointer.revision);
-            let failure = match self.objects.put(&key, body, expected, &BTreeMap::new()).await {
+            let put = around("ledger.fence", self.objects.put(&key, body, expected, &BTreeMap::new())).await;
+            let failure = match put {
                 Ok(Put::Written(_)) => return Ok(false),
                 Ok(Put::Refused) => Error::new(Meaning::Throttled, OPERATION).with_key(&key),
                 Err(error) => error,

@@ -12,7 +12,8 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::plan::{self, AfterLook, AfterSend, Approach, Settlement, Whereabouts};
 use super::records::StoredVersion;
-use super::{ObjectLedger, PAGE, READS, keys, records, sent};
+use super::{ObjectLedger, READS, keys, records, sent};
+use crate::crash_point::around;
 use crate::error::{Error, Meaning, Missing, Result};
 use crate::ledger::{ConditionalObjects, Precondition, Put, Revision, TagOutcome};
 use crate::model::{
@@ -24,7 +25,7 @@ use crate::retry::Backoff;
 /// A pointer object as it was read.
 pub(super) struct Pointer {
     /// Nothing where the name is only reserved: as if there were no pointer, except that it can be exchanged.
-    state: Option<TagState>,
+    pub(super) state: Option<TagState>,
     pub(super) fence: Option<String>,
     pub(super) revision: Revision,
     pub(super) bytes: Bytes,
@@ -36,7 +37,7 @@ impl Pointer {
         self.state.as_ref()?.version
     }
 
-    fn state(&self) -> Option<&TagState> {
+    pub(super) fn state(&self) -> Option<&TagState> {
         self.state.as_ref()
     }
 
@@ -85,17 +86,9 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
     /// The tags that have a pointer, be it of a removed tag or reserved.
     pub(super) async fn pointer_names(&self, package: &PackageName) -> Result<Vec<TagName>> {
         let prefix = keys::tags(package);
-        let mut names = Vec::new();
-        let mut start = prefix.clone();
-        loop {
-            let page = self.objects.list(&prefix, &start, PAGE).await?;
-            names.extend(page.iter().map(|entry| entry.key[prefix.len()..].to_owned()));
-            match page.last() {
-                Some(last) if page.len() == PAGE => start.clone_from(&last.key),
-                _ => break,
-            }
-        }
-        Ok(names.into_iter().filter(|name| name != keys::LATEST).map(TagName::existing).collect())
+        let listed = self.list_all(&prefix, &prefix).await?;
+        let names = listed.into_iter().map(|entry| entry.key[prefix.len()..].to_owned());
+        Ok(names.filter(|name| name != keys::LATEST).map(TagName::existing).collect())
     }
 
     pub(super) async fn all_tags(&self, package: &PackageName) -> Result<Vec<TagState>> {
@@ -281,7 +274,7 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
 
     /// Does what must be done before a pointer can be exchanged for one to `target`. Returns the revision to exchange;
     /// nothing when somebody else was faster.
-    async fn make_way(
+    pub(super) async fn make_way(
         &self,
         package: &PackageName,
         tag: &TagName,
@@ -326,7 +319,9 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         let key = keys::tag(package, tag);
         let body = records::encode_reservation(uuid::Uuid::new_v4().to_string());
         loop {
-            match self.objects.put(&key, body.clone(), Precondition::Absent, &BTreeMap::new()).await {
+            let none = BTreeMap::new();
+            let put = self.objects.put(&key, body.clone(), Precondition::Absent, &none);
+            match around("ledger.reservation", put).await {
                 Ok(Put::Written(revision)) => return Ok(Some(revision)),
                 Ok(Put::Refused) => return Ok(None),
                 Err(error) if error.is_transient() && backoff.pause().await => {}
@@ -352,8 +347,8 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         let precondition = revision.clone().map_or(Precondition::Absent, Precondition::Revision);
         let mut in_doubt = false;
         loop {
-            let put = self.objects.put(&key, body.clone(), precondition.clone(), &BTreeMap::new()).await;
-            let (sent, failure) = sent(put);
+            let put = self.objects.put(&key, body.clone(), precondition.clone(), &BTreeMap::new());
+            let (sent, failure) = sent(around("ledger.pointer", put).await);
             let open = || Error::new(Meaning::Unavailable, "change the tag").with_key(&key);
             match plan::after_send(sent, in_doubt) {
                 AfterSend::Committed => return Ok(Attempt::Committed),

@@ -1,25 +1,36 @@
 //! Versions: adding one, finding the newest, reading them all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{MutexGuard, PoisonError};
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use jiff::Timestamp;
 
 use super::plan::{self, AfterLook, AfterSend, Whereabouts};
 use super::records::StoredVersion;
-use super::{ObjectLedger, PAGE, READS, keys, records, sent};
+use super::{ObjectLedger, READS, keys, records, sent};
+use crate::crash_point::around;
 use crate::error::{Error, Meaning, Missing, Result};
-use crate::ledger::{ConditionalObjects, Newest, Precondition, Put, Revision};
+use crate::ledger::{ConditionalObjects, Precondition, Put, Revision};
 use crate::model::{NewVersion, Numbering, PackageName, TagName, Version, VersionRecord, check_basename};
 
+fn is_denied(error: &Error) -> bool {
+    matches!(error.meaning(), Meaning::Denied { .. })
+}
+
 /// The hint object as it was read.
-struct Hint {
+pub(super) struct Hint {
     version: Option<Version>,
     revision: Option<Revision>,
 }
 
 impl<O: ConditionalObjects> ObjectLedger<O> {
     /// The record of a version, removed or not; nothing if it was never added.
-    async fn any_version(&self, package: &PackageName, version: Version) -> Result<Option<VersionRecord>> {
+    pub(super) async fn any_version(
+        &self,
+        package: &PackageName,
+        version: Version,
+    ) -> Result<Option<VersionRecord>> {
         Ok(self.stored_version(package, version).await?.map(|stored| stored.record))
     }
 
@@ -54,7 +65,7 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         }
     }
 
-    async fn hint(&self, package: &PackageName) -> Result<Hint> {
+    pub(super) async fn hint(&self, package: &PackageName) -> Result<Hint> {
         let key = keys::latest_hint(package);
         let Some(object) = self.objects.get(&key).await? else {
             return Ok(Hint { version: None, revision: None });
@@ -75,7 +86,9 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
             }
             let precondition = hint.revision.map_or(Precondition::Absent, Precondition::Revision);
             let body = records::encode_hint(Some(version));
-            match self.objects.put(&key, body, precondition, &BTreeMap::new()).await {
+            let put =
+                around("ledger.hint", self.objects.put(&key, body, precondition, &BTreeMap::new())).await;
+            match put {
                 Ok(Put::Written(_)) => return,
                 Ok(Put::Refused) => match self.hint(package).await {
                     Ok(again) => hint = again,
@@ -87,6 +100,55 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
                 }
             }
         }
+    }
+
+    fn added_blindly(&self) -> MutexGuard<'_, HashMap<PackageName, Version>> {
+        // Whoever panicked had inserted or not.
+        self.added_blindly.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets the hint without knowing what is there, as the 2015 client does: the only way for a client that may not read
+    /// (`If-Match` needs the right to read, and creating it alone would leave 2015 readers at the first version for good).
+    /// Of two such clients at the same moment the later reply wins; the next one that may read raises it again. One
+    /// request, and whatever comes of it is fine: a policy may well refuse it.
+    async fn set_hint_blindly(&self, package: &PackageName, version: Version) {
+        let key = keys::latest_hint(package);
+        let body = records::encode_hint(Some(version));
+        if let Err(error) = self.objects.put(&key, body, Precondition::None, &BTreeMap::new()).await {
+            tracing::debug!(%package, %error, "the hint for 2015 readers was not set");
+        }
+    }
+
+    /// The time that a version added now gets, and is numbered by where versions are times.
+    ///
+    /// # Errors
+    /// `Invalid` when versions are times and this machine's clock is plainly wrong, unless that was allowed.
+    fn time_of_add(&self, numbering: Numbering) -> Result<Timestamp> {
+        let Some(server) = self.objects.server_time() else { return Ok(self.connect.clock.now()) };
+        if numbering == Numbering::Timestamp {
+            if !self.connect.allow_skew {
+                server.check()?;
+            }
+            if server.is_notable() {
+                self.warned_of_skew.call_once(|| {
+                    tracing::warn!(
+                        "this machine's clock is {} the server's; versions are numbered by the server's clock",
+                        server.words()
+                    );
+                });
+            }
+        }
+        Ok(server.time)
+    }
+
+    /// What the hint names and what it should, where that differs.
+    pub(super) async fn lagging_hint(
+        &self,
+        package: &PackageName,
+    ) -> Result<Option<(Option<Version>, Option<Version>)>> {
+        let hint = self.hint(package).await?;
+        let newest = self.newest_after(package, &hint).await?.map(|record| record.version);
+        Ok((hint.version != newest).then_some((hint.version, newest)))
     }
 
     /// Makes the hint name the newest version that was not removed. Returns what it named before and names now, if it
@@ -105,7 +167,9 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
             }
             let precondition = hint.revision.map_or(Precondition::Absent, Precondition::Revision);
             let body = records::encode_hint(newest);
-            match self.objects.put(&key, body, precondition, &BTreeMap::new()).await? {
+            let put =
+                around("ledger.hint", self.objects.put(&key, body, precondition, &BTreeMap::new())).await;
+            match put? {
                 Put::Written(_) => return Ok(Some((hint.version, newest))),
                 Put::Refused if backoff.pause().await => {}
                 Put::Refused => {
@@ -125,24 +189,13 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
     /// All version numbers above `after`, in ascending order, removed ones included.
     async fn numbers(&self, package: &PackageName, after: Option<Version>) -> Result<Vec<Version>> {
         let prefix = keys::versions(package);
-        let mut start = after.map_or_else(|| prefix.clone(), |version| keys::version(package, version));
-        let mut numbers = Vec::new();
-        loop {
-            let page = self.objects.list(&prefix, &start, PAGE).await?;
-            // Other keys there belong to a package of 2015 whose name contains `/versions/`.
-            numbers.extend(page.iter().filter_map(|entry| entry.key[prefix.len()..].parse::<Version>().ok()));
-            match page.last() {
-                Some(last) if page.len() == PAGE => start.clone_from(&last.key),
-                _ => break,
-            }
-        }
-        numbers.sort_unstable();
-        Ok(numbers)
+        let start = after.map_or(prefix, |version| keys::version(package, version));
+        Ok(self.listed_versions(package, &start).await?.into_keys().collect())
     }
 
     /// The highest version number, removed versions included.
-    async fn highest(&self, package: &PackageName, hint: &Hint) -> Result<Option<Version>> {
-        match self.numbering().await? {
+    pub(super) async fn highest(&self, package: &PackageName, hint: &Hint) -> Result<Option<Version>> {
+        match self.known_numbering().await? {
             Numbering::Sequence => self.highest_in_sequence(package, hint.version).await,
             Numbering::Timestamp => {
                 // List from the hint itself on, so that a hint that names a real version is never alone the answer.
@@ -158,7 +211,7 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
 
     /// Sequence numbers have no gap, so the highest is found by doubling steps from the hint and halving back: a few
     /// reads whatever the number of versions, where listing text keys would mean reading them all.
-    async fn highest_in_sequence(
+    pub(super) async fn highest_in_sequence(
         &self,
         package: &PackageName,
         hint: Option<Version>,
@@ -212,48 +265,6 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         Ok(self.numbers(package, None).await?.pop())
     }
 
-    pub(super) async fn newest_versions(&self, package: &PackageName, count: usize) -> Result<Newest> {
-        if self.numbering().await? == Numbering::Sequence {
-            let hint = self.hint(package).await?;
-            let highest = self.highest(package, &hint).await?.map_or(0, Version::get);
-            let downwards = (1..=highest).rev().filter_map(Version::new);
-            if let Some(records) = self.newest_of(package, downwards, count).await?
-                && highest > 0
-            {
-                return Ok(Newest { records, version_count: highest.unsigned_abs() });
-            }
-            // A sequence with a hole is none: a client that numbers otherwise wrote here. Only a listing knows.
-        }
-        let numbers = self.numbers(package, None).await?;
-        if numbers.is_empty() {
-            return Err(Error::not_found(Missing::Package(package.clone())));
-        }
-        let records = self.newest_of(package, numbers.iter().rev().copied(), count).await?;
-        Ok(Newest { records: records.unwrap_or_default(), version_count: numbers.len() as u64 })
-    }
-
-    /// The first `count` records of `versions` that were not removed; nothing if one of them does not exist.
-    async fn newest_of(
-        &self,
-        package: &PackageName,
-        versions: impl Iterator<Item = Version> + Send,
-        count: usize,
-    ) -> Result<Option<Vec<VersionRecord>>> {
-        let read = |version: Version| self.any_version(package, version);
-        let mut found = stream::iter(versions).map(read).buffered(count.clamp(1, READS));
-        let mut records = Vec::new();
-        while records.len() < count
-            && let Some(record) = found.try_next().await?
-        {
-            match record {
-                None => return Ok(None),
-                Some(record) if record.is_removed() => {}
-                Some(record) => records.push(record),
-            }
-        }
-        Ok(Some(records))
-    }
-
     pub(super) async fn all_versions(&self, package: &PackageName) -> Result<Vec<VersionRecord>> {
         let numbers = self.numbers(package, None).await?;
         if numbers.is_empty() {
@@ -272,16 +283,20 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         package.check_new()?;
         check_basename(&new.basename)?;
         let (numbering, hint) = self.numbering_and_hint(package).await?;
+        if hint.is_some() {
+            self.check_writable().await?;
+        }
         let highest = match &hint {
             Some(hint) => self.highest(package, hint).await?,
-            None => None,
+            // All it knows. What is learned of the server's clock may set it back by a second; its versions must not go back.
+            None => self.added_blindly().get(package).copied(),
         };
         if let Some(expected) = new.if_latest {
             self.check_latest(package, expected, highest, numbering).await?;
         }
         let open = |key: &str| Error::new(Meaning::Unavailable, "add a version").with_key(key);
         let full = || Error::invalid(format!("package '{package}' has no version number left"));
-        let now = self.connect.clock.now();
+        let now = self.time_of_add(numbering)?;
         let mut version = plan::first_number(numbering, highest, now).ok_or_else(full)?;
         let body = records::encode_version(new, now);
         records::check_size(&body)?;
@@ -290,23 +305,25 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         let mut in_doubt = false;
         loop {
             let key = keys::version(package, version);
-            let put = self.objects.put(&key, body.clone(), Precondition::Absent, &new.metadata).await;
-            let (sent, failure) = sent(put);
+            let put = self.objects.put(&key, body.clone(), Precondition::Absent, &new.metadata);
+            let (sent, failure) = sent(around("ledger.version", put).await);
             match plan::after_send(sent, in_doubt) {
                 AfterSend::Committed => break,
                 AfterSend::Fail => return Err(failure.unwrap_or_else(|| open(&key))),
                 AfterSend::LookBack(doubt) => in_doubt = doubt,
             }
-            let whereabouts = match self.any_version(package, version).await {
-                // A refusal without any doubt is somebody else's version, whether or not this client may look at it.
-                Err(error) if !in_doubt && matches!(error.meaning(), Meaning::Denied { .. }) => {
-                    Ok(Whereabouts::Beaten)
+            let whereabouts = match self.whose(package, version, new, (hint.is_some(), in_doubt)).await {
+                Err(error) if is_denied(&error) && hint.is_none() => {
+                    let unseen = plan::unseen(sent);
+                    if unseen == Whereabouts::Beaten {
+                        tracing::warn!(
+                            "version {version} of package '{package}' may be the same file: the reply to its write was lost, \
+                             and this client may not look"
+                        );
+                    }
+                    Ok(unseen)
                 }
-                Err(error) => Err(error),
-                Ok(found) => {
-                    let there = found.as_ref().map(|record| record.add_id.as_deref());
-                    Ok(plan::taken(there, &new.add_id))
-                }
+                whose => whose,
             };
             match whereabouts.map(|found| plan::after_add(found, sent)) {
                 Ok(AfterLook::Committed) => break,
@@ -330,8 +347,12 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
                 Err(error) => return Err(failure.unwrap_or(error).in_doubt(&new.add_id)),
             }
         }
-        if let Some(hint) = hint {
-            self.raise_hint(package, version, hint).await;
+        match hint {
+            Some(hint) => self.raise_hint(package, version, hint).await,
+            None => {
+                self.added_blindly().insert(package.clone(), version);
+                self.set_hint_blindly(package, version).await;
+            }
         }
         let key = keys::version(package, version);
         let object = crate::ledger::Object {
@@ -342,14 +363,36 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         records::decode_version(package, version, &key, &object)
     }
 
+    /// Whose a version number is, after a write to it that was not confirmed. `in_doubt`: an earlier write of ours may
+    /// have happened.
+    async fn whose(
+        &self,
+        package: &PackageName,
+        version: Version,
+        new: &NewVersion,
+        (may_read, in_doubt): (bool, bool),
+    ) -> Result<Whereabouts> {
+        if !may_read && !in_doubt {
+            return Ok(Whereabouts::Beaten);
+        }
+        match self.any_version(package, version).await {
+            // A refusal without any doubt is somebody else's version, whether or not this client may look at it.
+            Err(error) if is_denied(&error) && !in_doubt => Ok(Whereabouts::Beaten),
+            Err(error) => Err(error),
+            Ok(found) => {
+                let there = found.as_ref().map(|record| record.add_id.as_deref());
+                Ok(plan::taken(there, &new.add_id))
+            }
+        }
+    }
+
     /// How to number, and where to start looking. No hint: this client may not read the package, only write it, and its
     /// clock is all it has.
     async fn numbering_and_hint(&self, package: &PackageName) -> Result<(Numbering, Option<Hint>)> {
-        let denied = |error: &Error| matches!(error.meaning(), Meaning::Denied { .. });
-        match (self.numbering().await, self.hint(package).await) {
+        match (self.known_numbering().await, self.hint(package).await) {
             (Ok(numbering), Ok(hint)) => Ok((numbering, Some(hint))),
-            (Ok(Numbering::Timestamp), Err(error)) if denied(&error) => Ok((Numbering::Timestamp, None)),
-            (Err(unknown), Err(error)) if denied(&unknown) && denied(&error) => {
+            (Ok(Numbering::Timestamp), Err(error)) if is_denied(&error) => Ok((Numbering::Timestamp, None)),
+            (Err(unknown), Err(error)) if is_denied(&unknown) && is_denied(&error) => {
                 Ok((Numbering::Timestamp, None))
             }
             (Err(error), _) | (_, Err(error)) => Err(error),

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::manifest::{Manifest, State};
 use super::mark::{Roots, mark};
 use super::plan::{Decision, Plan, Rules, Situation, Verdict, plan};
+use crate::crash_point::around;
 use crate::error::{Error, Result};
 use crate::ledger::Ledger;
 use crate::model::Sha256;
@@ -218,7 +219,7 @@ async fn leftovers(cycle: &Cycle<'_>, now: Timestamp) -> Result<Vec<(Unfinished,
             .is_ok_and(|age| age > cycle.rules.grace + cycle.rules.resolution);
         let mut goes = unfinished.abandoned || is_old;
         if goes && cycle.act {
-            goes = cycle.store.discard(&unfinished).await?;
+            goes = around("gc.discard", cycle.store.discard(&unfinished)).await?;
         }
         found.push((unfinished, goes));
     }
@@ -235,7 +236,7 @@ async fn carry_out(
     for decision in plan.decisions {
         let blob = &decision.blob;
         let outcome = match decision.verdict {
-            Verdict::Delete { .. } => of(store.delete(blob).await?),
+            Verdict::Delete { .. } => of(around("gc.delete", store.delete(blob)).await?),
             Verdict::Hide { .. } => of(store.hide(blob).await?),
             Verdict::Restore => {
                 store.restore(blob).await?;
@@ -291,5 +292,6 @@ async fn write(
     if before == manifest {
         return Ok(revision);
     }
-    store.write_manifest(manifest.encode()?, revision.as_deref()).await.map(Some)
+    let written = store.write_manifest(manifest.encode()?, revision.as_deref());
+    around("gc.manifest", written).await.map(Some)
 }

@@ -27,13 +27,13 @@ fn home_with(ledger: &str, store: &str, access_key: &str, secret_key: &str) -> H
 }
 
 /// A home whose ledger and store are buckets of their own.
-fn home_on(server: &S3Server) -> Home {
+pub(super) fn home_on(server: &S3Server) -> Home {
     let (ledger, store) = (server.uri(&unique("ledger")), server.uri(&unique("store")));
     home_with(&ledger, &store, server.access_key, server.secret_key)
 }
 
 /// A home whose ledger is in tables of its own, and whose store is a directory.
-fn home_on_tables() -> Option<Home> {
+pub(super) fn home_on_tables() -> Option<Home> {
     let server = testbed::dynamodb()?;
     let home = home_with(&server.uri(&unique("ledger")), "", server.access_key, server.secret_key);
     let store = format!("file://{}", home.path("blobs").display());

@@ -6,7 +6,7 @@ use rstest::rstest;
 
 use super::home::Home;
 
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 23] = [
     "list",
     "versions",
     "tags",
@@ -21,7 +21,13 @@ const COMMANDS: [&str; 17] = [
     "disown",
     "prune",
     "gc",
+    "resolve",
+    "verify",
+    "remove",
+    "export",
+    "import",
     "init",
+    "doctor",
     "completions",
     "help",
 ];

@@ -11,47 +11,47 @@ use sacker::ledger::{self, Ledger};
 use tempfile::TempDir;
 
 /// The package that most tests use.
-pub(super) const PACKAGE: &str = "frontend-server";
+pub(crate) const PACKAGE: &str = "frontend-server";
 
 /// A home with a work directory, and with the built-in default ledger and store.
-pub(super) struct Home {
+pub(crate) struct Home {
     folder: TempDir,
     variables: Vec<(String, String)>,
 }
 
 /// What a run came to.
 #[derive(Debug)]
-pub(super) struct Ran {
-    pub(super) code: Option<i32>,
-    pub(super) stdout: String,
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
     /// Without the note that the built-in default is used.
-    pub(super) stderr: String,
+    pub(crate) stderr: String,
 }
 
 impl Ran {
     /// Fails the test unless it ended with exit code 0; gives what it answered.
     #[track_caller]
-    pub(super) fn answer(&self) -> &str {
+    pub(crate) fn answer(&self) -> &str {
         assert_eq!(self.code, Some(0), "{self:?}");
         &self.stdout
     }
 
     /// Fails the test unless it failed with this exit code, answered nothing, and said exactly this.
     #[track_caller]
-    pub(super) fn fails(&self, code: i32, message: &str) {
+    pub(crate) fn fails(&self, code: i32, message: &str) {
         assert_eq!((self.code, self.stdout.as_str()), (Some(code), ""), "{self:?}");
         assert_eq!(self.stderr.trim_end(), message);
     }
 
     /// The answer as JSON.
     #[track_caller]
-    pub(super) fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(self.answer()).expect("the answer is JSON")
     }
 }
 
 impl Home {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().expect("a directory");
         for name in ["work", "tmp"] {
             fs::create_dir(folder.path().join(name)).expect("a directory");
@@ -60,7 +60,7 @@ impl Home {
     }
 
     /// A home with two versions of [`PACKAGE`] (`one\n` and `two\n`, both called `app.jar`).
-    pub(super) fn with_two_versions() -> Self {
+    pub(crate) fn with_two_versions() -> Self {
         let home = Self::new();
         for content in ["one\n", "two\n"] {
             home.file("app.jar", content);
@@ -71,38 +71,38 @@ impl Home {
     }
 
     /// With one more variable in the environment of every run.
-    pub(super) fn with(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
         self.variables.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    pub(super) fn path(&self, relative: &str) -> PathBuf {
+    pub(crate) fn path(&self, relative: &str) -> PathBuf {
         self.folder.path().join(relative)
     }
 
     /// The current directory of every run.
-    pub(super) fn work(&self) -> PathBuf {
+    pub(crate) fn work(&self) -> PathBuf {
         self.path("work")
     }
 
     /// Where runs put temporary files.
-    pub(super) fn temporary(&self) -> PathBuf {
+    pub(crate) fn temporary(&self) -> PathBuf {
         self.path("tmp")
     }
 
     /// Where the built-in default is.
-    pub(super) fn data(&self) -> PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         self.path(".local/share/sacker")
     }
 
     /// Writes a file into the work directory.
-    pub(super) fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+    pub(crate) fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.work().join(name);
         fs::write(&path, content).expect("a file");
         path
     }
 
-    pub(super) fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sacker"));
         command
             .args(arguments)
@@ -115,12 +115,12 @@ impl Home {
         command
     }
 
-    pub(super) fn run(&self, arguments: &[&str]) -> Ran {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
         ran(&self.command(arguments).output().expect("sacker starts"))
     }
 
     /// A run whose standard input is `input`.
-    pub(super) fn run_with_input(&self, arguments: &[&str], input: &[u8]) -> Ran {
+    pub(crate) fn run_with_input(&self, arguments: &[&str], input: &[u8]) -> Ran {
         let mut command = self.command(arguments);
         let mut child = command
             .stdin(Stdio::piped())
@@ -136,13 +136,13 @@ impl Home {
     }
 
     /// The built-in default ledger, opened by the test itself.
-    pub(super) async fn ledger(&self) -> Arc<dyn Ledger> {
+    pub(crate) async fn ledger(&self) -> Arc<dyn Ledger> {
         let uri = format!("file://{}", self.data().join("ledger").display());
         ledger::open(&uri.parse().expect("a URI"), &Connect::default()).await.expect("the ledger opens")
     }
 
     /// The file of the only blob whose content is `content`.
-    pub(super) fn blob(&self, content: &str) -> PathBuf {
+    pub(crate) fn blob(&self, content: &str) -> PathBuf {
         let found = files(&self.data().join("store"))
             .into_iter()
             .find(|path| fs::read(path).is_ok_and(|bytes| bytes == content.as_bytes()));
@@ -159,7 +159,7 @@ fn ran(output: &Output) -> Ran {
 }
 
 /// All files below a directory.
-pub(super) fn files(directory: &Path) -> Vec<PathBuf> {
+pub(crate) fn files(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut queue = vec![directory.to_owned()];
     while let Some(directory) = queue.pop() {

@@ -3,6 +3,7 @@
 mod legacy;
 mod load;
 mod lost;
+mod races;
 mod tables;
 
 use std::collections::{BTreeMap, HashMap};

@@ -178,7 +178,7 @@ impl Client {
             }
             // The only chunked reply ends with its last chunk.
             let is_chunked = wanted == usize::MAX && self.buffer.ends_with(b"0\r\n\r\n");
-            let mut chunk = [0; 64 << 10];
+            let mut chunk = vec![0; 16 << 10];
             let ended = if self.buffer.len() >= wanted || (split > 0 && is_chunked) {
                 Ended::Whole
             } else {
@@ -235,7 +235,7 @@ fn message(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<(String, Vec<
                 return Some((head, body));
             }
         }
-        let mut chunk = [0; 64 << 10];
+        let mut chunk = vec![0; 16 << 10];
         match stream.read(&mut chunk) {
             Ok(length @ 1..) => buffer.extend_from_slice(&chunk[..length]),
             _ => return None,

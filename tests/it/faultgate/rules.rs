@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::backend::{Backend, Client, ask, ask_with, request};
-use crate::support::faultgate::{Action, Gate, Match, Refusal, Rule, ServerDate};
+use crate::support::faultgate::{Action, Gate, Match, Refusal, Rule, ServerDate, parse_rules};
 use crate::support::tier;
 
 fn mark() -> Action {
@@ -146,7 +146,7 @@ fn rules_are_written_in_yaml() {
 - action: { swap: other }
 - action: drop_reply
 ";
-    let rules: Vec<Rule> = serde_saphyr::from_str(text).expect("rules");
+    let rules = parse_rules(text).expect("rules");
     let first = &rules[0].matches;
     assert_eq!((first.method.as_deref(), first.times), (Some("PUT"), Some(3)));
     assert_eq!(first.window, Some((Duration::from_secs(1), Duration::from_secs(90))));
@@ -158,6 +158,6 @@ fn rules_are_written_in_yaml() {
     assert!(matches!(&rules[3].action, Action::Redirect(307, to) if to == "http://other:1"));
     assert!(matches!(&rules[4].action, Action::Swap(bytes) if **bytes == *b"other"));
     assert!(matches!(&rules[5].action, Action::DropReply));
-    serde_saphyr::from_str::<Vec<Rule>>("- action: explode").expect_err("no such action");
-    serde_saphyr::from_str::<Vec<Rule>>("- { match: { pathe: x }, action: hold }").expect_err("no such word");
+    parse_rules("- action: explode").expect_err("no such action");
+    parse_rules("- { match: { pathe: x }, action: hold }").expect_err("no such word");
 }

@@ -135,5 +135,6 @@ fn the_gate_passes_hundreds_of_megabytes_a_second() {
     let direct = (0..3).map(|_| rate(&backend.url)).fold(0.0, f64::max);
     let gated = (0..3).map(|_| rate(&gate.url())).fold(0.0, f64::max);
     eprintln!("faultgate: passes {gated:.0} MB/s, directly {direct:.0} MB/s (debug build)");
-    assert!(gated >= 100.0, "{gated} MB/s; directly {direct} MB/s");
+    // A machine that is busy with other things passes less directly, too.
+    assert!(gated >= 300.0 || gated >= direct / 4.0, "{gated} MB/s; directly {direct} MB/s");
 }

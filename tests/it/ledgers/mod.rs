@@ -2,10 +2,10 @@
 //! once below and becomes one test per target.
 
 mod bench;
-mod processes;
 mod removal;
 mod tags;
 mod versions;
+mod views;
 
 use std::future::Future;
 
@@ -135,6 +135,8 @@ conformance! {
     tags::ownership_can_be_given_up_under_a_hold,
     tags::a_view_shows_latest_tags_and_the_newest_ten,
     tags::a_view_of_an_unknown_package_is_not_found,
+    views::many_views_are_the_views_of_each,
+    views::what_is_known_is_forgotten_with_its_package,
     tags::racers_on_one_tag_have_one_winner_a_round,
     tags::unconditional_racers_all_win_in_one_line,
     removal::a_removed_version_leaves_a_tombstone,

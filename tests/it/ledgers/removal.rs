@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use sacker::error::{Error, Meaning, Missing};
 use sacker::ledger::Removed;
-use sacker::model::{PackageName, Removal, Sha256, Spec, Version};
+use sacker::model::{PackageName, Removal, Sha256, Spec, Version, VersionRecord};
 
 use super::bench::{Bench, assert_conflict, assert_missing, moving, new_version, tag, version};
 use crate::support::tier;
@@ -85,7 +85,7 @@ pub(crate) async fn a_package_may_have_removed_versions_only(bench: Bench) {
     let package = &bench.package;
     let error = bench.ledger.latest(package).await.expect_err("all are removed");
     assert_missing(&error, &Missing::Package(package.clone()));
-    assert!(bench.ledger.versions(package).await.expect("versions").iter().all(|record| record.is_removed()));
+    assert!(bench.ledger.versions(package).await.expect("versions").iter().all(VersionRecord::is_removed));
     assert_eq!(bench.ledger.tags(package).await.expect("the package exists"), []);
     assert_eq!(bench.history("live").await.len(), 2);
     let added = bench.add().await;
@@ -175,8 +175,9 @@ pub(crate) async fn removers_of_one_version_agree(bench: Bench) {
 
 /// A tag's first move, its next move and two removals of the same version, all at once.
 pub(crate) async fn no_race_leaves_a_tag_on_a_removed_version(bench: Bench) {
+    let rounds = tier::figure(50, 1000);
     let (mut removals, mut refusals) = (0, 0);
-    for round in 0..tier::figure(50, 1000) {
+    for round in 0..rounds {
         let name = bench.sibling(&format!("-{}", round / 5));
         let one = Bench { ledger: bench.ledger.clone(), numbering: bench.numbering, package: name };
         let [before, raced] = one.versions().await;
@@ -220,9 +221,15 @@ pub(crate) async fn no_race_leaves_a_tag_on_a_removed_version(bench: Bench) {
             assert!(matches!(error.meaning(), Meaning::Conflict { .. }), "{story}");
         }
         one.history("live").await;
-        if is_removed { removals += 1 } else { refusals += 1 }
+        *(if is_removed { &mut removals } else { &mut refusals }) += 1;
     }
-    eprintln!("{removals} removals, {refusals} refusals");
+    if tier::is_soak() {
+        let backend = bench.ledger.uri().scheme();
+        tier::summary(&format!(
+            "tag-race backend={backend} operations={} removals={removals} refusals={refusals} violations=0",
+            rounds * 4
+        ));
+    }
 }
 
 async fn pause(milliseconds: u64) {

@@ -95,6 +95,11 @@ impl Server {
         self.ports[0]
     }
 
+    /// All its ports, to start it again on them.
+    pub(crate) fn ports(&self) -> &[u16] {
+        &self.ports
+    }
+
     /// The URL of a server without TLS.
     pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port())
@@ -158,6 +163,11 @@ pub(super) fn announce(component: &str, server: &Server) {
         std::fs::create_dir_all(folder).expect("the folder for the summary can be created");
         std::fs::write(Path::new(folder).join(component), server.url()).expect("the summary can be written");
     }
+}
+
+/// Settings with the root credentials of every server here.
+pub(crate) fn connect() -> Connect {
+    super::connect(ACCESS_KEY, SECRET_KEY)
 }
 
 const ACCESS_KEY: &str = "testbed";
@@ -256,15 +266,35 @@ pub(crate) fn versitygw_user(server: &S3Server) -> String {
 pub(crate) async fn allow(server: &S3Server, bucket: &str, user: &str, actions: &[&str]) {
     let policy = serde_json::json!({
         "Version": "2012-10-17",
-        "Statement": [{
-            "Effect": "Allow",
-            "Principal": { "AWS": [user] },
-            "Action": actions,
-            "Resource": [format!("arn:aws:s3:::{bucket}/*")],
-        }],
+        "Statement": [{ "Effect": "Allow", "Action": actions, "Resource": [format!("arn:aws:s3:::{bucket}/*")] }],
     });
+    grant(server, bucket, user, policy).await;
+}
+
+/// Gives `user` the rights of `policy`, an IAM document about `bucket`.
+pub(crate) async fn grant(server: &S3Server, bucket: &str, user: &str, mut policy: serde_json::Value) {
+    for statement in policy["Statement"].as_array_mut().expect("statements") {
+        statement["Principal"] = serde_json::json!({ "AWS": [user] });
+    }
     let request = server.client().await.put_bucket_policy().bucket(bucket).policy(policy.to_string());
     request.send().await.expect("the policy is taken");
+}
+
+/// Credentials of [`minio`] with the rights of `policy` only, which is an IAM document: access key, secret, session token.
+pub(crate) async fn minio_session(server: &S3Server, policy: &str) -> [String; 3] {
+    let keys =
+        aws_sdk_sts::config::Credentials::new(server.access_key, server.secret_key, None, None, "test");
+    let config = aws_sdk_sts::Config::builder()
+        .behavior_version(aws_sdk_sts::config::BehaviorVersion::latest())
+        .region(aws_sdk_sts::config::Region::new("us-east-1"))
+        .endpoint_url(&server.endpoint)
+        .credentials_provider(keys)
+        .build();
+    let request = aws_sdk_sts::Client::from_conf(config).assume_role().policy(policy);
+    let request = request.role_arn("arn:x:ignored:by:minio:").role_session_name("ci");
+    let answer = request.send().await.expect("a session");
+    let found = answer.credentials().expect("credentials");
+    [found.access_key_id(), found.secret_access_key(), found.session_token()].map(str::to_owned)
 }
 
 /// DynamoDB Local, shared: tests differ by table prefix.

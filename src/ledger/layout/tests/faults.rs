@@ -138,6 +138,10 @@ impl ConditionalObjects for Scripted {
         }
     }
 
+    async fn delete_probe(&self, key: &str) -> Result<()> {
+        self.inner.delete_probe(key).await
+    }
+
     fn default_numbering(&self) -> Numbering {
         self.inner.default_numbering()
     }
@@ -374,7 +378,7 @@ async fn a_foreign_number_in_a_sequence_is_listed_and_harms_nobody() {
 #[tokio::test]
 async fn a_client_that_may_not_read_the_numbering_does_not_guess_it() {
     let mut ledger = scripted("never", [], None).await;
-    ledger.numbering = OnceCell::new();
+    ledger.own = OnceCell::new();
     ledger.objects.denied_reads = Some(keys::LEDGER);
     let error = ledger.add(&p(), &new()).await.expect_err("it may be a sequence");
     assert!(matches!(error.meaning(), Meaning::Denied { .. }), "{error}");

@@ -1,15 +1,20 @@
 //! What the 2015 client leaves behind, and what happens when a writer dies half way: written raw, read through the
 //! ledger.
 
+mod blind;
 mod faults;
+mod views;
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
 use super::*;
-use crate::ledger::MemoryObjects;
-use crate::model::{Actor, Change, EventKind, EventSource, Expected, FileLocation, Sha256, verify_chain};
+use crate::error::{Error, Meaning};
+use crate::ledger::{MemoryObjects, Precondition};
+use crate::model::{
+    Actor, Change, EventKind, EventSource, Expected, FileLocation, Numbering, Sha256, verify_chain,
+};
 
 fn ledger(numbering: Numbering) -> ObjectLedger<MemoryObjects> {
     let uri = LedgerUri::File(FileLocation::at("/memory"));

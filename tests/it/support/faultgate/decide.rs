@@ -30,7 +30,9 @@ struct Counted {
 impl Plan {
     pub(crate) fn new(seed: u64, rules: Vec<Rule>) -> Self {
         let mut plan = Self { seed, rules: Vec::new() };
-        rules.into_iter().for_each(|rule| plan.add(rule));
+        for rule in rules {
+            plan.add(rule);
+        }
         plan
     }
 

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use super::body::{Boxed, Ending, Failure, Passing, Spoil, whole};
 use super::facts::{Facts, hash};
-use super::log::{Record, capacity};
+use super::log::{Record, costs};
 use super::refusal::{Answer, Refusal};
 use super::rule::{Action, ServerDate};
 use super::shared::{Older, Shared};
@@ -24,7 +24,7 @@ use super::wire::Control;
 
 /// What becomes of the client's connection.
 enum Outcome {
-    Reply(Response<Passing>),
+    Reply(Box<Response<Passing>>),
     Close,
     Reset,
     Silence,
@@ -65,7 +65,7 @@ pub(crate) async fn serve(
         let _ = answer.send(outcome);
     });
     match answered.await? {
-        Outcome::Reply(response) => Ok(response),
+        Outcome::Reply(response) => Ok(*response),
         Outcome::Close => Err("the gate closes the connection".into()),
         Outcome::Reset => {
             control.reset();
@@ -175,8 +175,8 @@ impl Exchange {
             reply.collect().await?;
         }
         if let Some(bytes) = reply.bytes().filter(|_| self.parts.headers.contains_key("x-amz-target")) {
-            let capacity = capacity(bytes);
-            self.record.note(|entry| entry.capacity = capacity);
+            let (capacity, scanned) = costs(bytes);
+            self.record.note(|entry| (entry.capacity, entry.scanned) = (capacity, scanned));
         }
         if duplicate && let Some(bytes) = again {
             // The second one is on its way while the client has the first one's reply.
@@ -263,7 +263,7 @@ impl Exchange {
             self.record.end();
         }
         let body = Passing::reply(body, spoil, self.control.clone(), self.record.clone());
-        Outcome::Reply(Response::from_parts(parts, body))
+        Outcome::Reply(Box::new(Response::from_parts(parts, body)))
     }
 
     /// A reply that does not come from the server.
@@ -325,7 +325,8 @@ impl Exchange {
 
     fn sign(&self, parts: &mut Parts) {
         if let Err(access_key) = sign(parts, |access_key| self.shared.secret(access_key)) {
-            self.record.note(|entry| entry.action += &format!(" (no secret known for '{access_key}')"));
+            let why = format!(" (no secret known for '{access_key}')");
+            self.record.note(|entry| entry.action.push_str(&why));
         }
     }
 

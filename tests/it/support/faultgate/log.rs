@@ -39,6 +39,8 @@ pub(crate) struct Entry {
     pub(crate) bytes_out: u64,
     /// Capacity units, where DynamoDB's reply tells them.
     pub(crate) capacity: Option<f64>,
+    /// Rows that were read, where DynamoDB's reply to a Query or a Scan tells them: also those it did not hand out.
+    pub(crate) scanned: Option<u64>,
 }
 
 impl Entry {
@@ -64,6 +66,7 @@ impl Entry {
             bytes_in: 0,
             bytes_out: 0,
             capacity: None,
+            scanned: None,
         }
     }
 }
@@ -135,13 +138,17 @@ impl Drop for Record {
     }
 }
 
-/// The sum of what a reply of DynamoDB says it consumed.
-pub(crate) fn capacity(body: &[u8]) -> Option<f64> {
-    let words: Value = serde_json::from_slice(body).ok()?;
-    match words.get("ConsumedCapacity")? {
-        Value::Array(tables) => Some(tables.iter().filter_map(|table| table["CapacityUnits"].as_f64()).sum()),
-        table => table["CapacityUnits"].as_f64(),
-    }
+/// What a reply of DynamoDB says it consumed, summed, and the number of rows that were read for it.
+pub(crate) fn costs(body: &[u8]) -> (Option<f64>, Option<u64>) {
+    let words: Value = serde_json::from_slice(body).unwrap_or_default();
+    let capacity = match words.get("ConsumedCapacity") {
+        Some(Value::Array(tables)) => {
+            Some(tables.iter().filter_map(|table| table["CapacityUnits"].as_f64()).sum())
+        }
+        Some(table) => table["CapacityUnits"].as_f64(),
+        None => None,
+    };
+    (capacity, words["ScannedCount"].as_u64())
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

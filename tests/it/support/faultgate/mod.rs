@@ -229,8 +229,10 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
         .auto_date_header(false)
         .serve_connection(wire, service);
     tokio::select! {
+        // First, so that nobody who comes to a closed gate is heard.
+        biased;
+        _ = open.wait_for(|open| !*open) => {}
         // How a connection ended is the client's to know.
         _ = connection => {}
-        _ = open.wait_for(|open| !*open) => {}
     }
 }

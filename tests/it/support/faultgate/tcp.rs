@@ -130,7 +130,7 @@ impl Fate {
                 TcpFault::Blackhole if self.own.is_some() => std::future::pending().await,
                 TcpFault::Blackhole => {
                     if self.all.changed().await.is_err() {
-                        std::future::pending().await
+                        std::future::pending::<()>().await;
                     }
                 }
                 fault => return fault,

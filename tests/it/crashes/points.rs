@@ -1,0 +1,215 @@
+//! Every crash point, on every ledger where a command reaches it.
+//!
+//! A command runs once with a trace, which tells the points on its way; then once for each of them, armed there, on a
+//! package of its own. Every run of the suite takes one passing of each point at random, a soak takes them all, several
+//! times.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sacker::crash_point::POINTS;
+
+use super::site::{Ended, Site};
+use super::story::{Step, Story};
+use crate::support::ledgers::Target;
+use crate::support::tier;
+
+/// A blob of this size goes to S3 in parts.
+const LARGE: u64 = 65 << 20;
+
+/// A request that dies, and what was there before.
+struct Scenario {
+    name: &'static str,
+    prepare: fn(&mut Story<'_>),
+    step: fn(&Story<'_>) -> Step,
+    on: fn(Target) -> bool,
+    /// Dies only at points that begin so: others are cheaper to reach elsewhere.
+    only: &'static str,
+}
+
+const ANYWHERE: fn(Target) -> bool = |_| true;
+
+/// Where there are parts.
+const ON_S3: fn(Target) -> bool = |target| matches!(target, Target::Minio | Target::Versitygw);
+
+const SCENARIOS: &[Scenario] = &[
+    Scenario { name: "init", prepare: |_| {}, step: |_| Step::Init, on: ANYWHERE, only: "" },
+    Scenario { name: "first add", prepare: |_| {}, step: new_file, on: ANYWHERE, only: "" },
+    Scenario {
+        name: "next add",
+        prepare: |story| story.have_versions(2),
+        step: new_file,
+        on: ANYWHERE,
+        only: "",
+    },
+    Scenario {
+        name: "add of known bytes",
+        prepare: |story| story.have_known_bytes(),
+        step: known_file,
+        on: ANYWHERE,
+        only: "",
+    },
+    Scenario {
+        name: "large add",
+        prepare: |story| story.have_versions(1),
+        step: |story| Step::Add(story.site.new_file(LARGE)),
+        on: ON_S3,
+        only: "store.s3.",
+    },
+    Scenario {
+        name: "first tag",
+        prepare: |story| story.have_versions(1),
+        step: tag_newest,
+        on: ANYWHERE,
+        only: "",
+    },
+    Scenario { name: "tag", prepare: tagged, step: tag_newest, on: ANYWHERE, only: "" },
+    Scenario { name: "untag", prepare: tagged, step: |_| Step::Untag(LIVE), on: ANYWHERE, only: "" },
+    Scenario { name: "tag after untag", prepare: untagged, step: tag_newest, on: ANYWHERE, only: "" },
+    Scenario {
+        name: "remove",
+        prepare: tagged,
+        step: |story| Step::Remove(story.newest()),
+        on: ANYWHERE,
+        only: "",
+    },
+];
+
+const LIVE: &str = "live";
+
+fn new_file(story: &Story<'_>) -> Step {
+    Step::Add(story.site.new_file(0))
+}
+
+fn known_file(story: &Story<'_>) -> Step {
+    Step::Add(story.known_file())
+}
+
+fn tag_newest(story: &Story<'_>) -> Step {
+    Step::Tag { tag: LIVE, to: story.newest() }
+}
+
+/// Two versions, and a tag at the first.
+fn tagged(story: &mut Story<'_>) {
+    story.have_versions(2);
+    story.have_tag(LIVE, Some(story.versions()[0]));
+}
+
+fn untagged(story: &mut Story<'_>) {
+    tagged(story);
+    story.have_tag(LIVE, None);
+}
+
+/// The points that some command reaches on this target.
+fn reachable(target: Target) -> BTreeSet<&'static str> {
+    let areas: &[&str] = match target {
+        Target::Dynamo => &["dynamo.", "store.file.", "files."],
+        Target::Minio | Target::Versitygw => &["ledger.", "store.s3."],
+        _ => &["file.", "files.", "ledger.", "store.file."],
+    };
+    POINTS.iter().copied().filter(|name| areas.iter().any(|area| name.starts_with(area))).collect()
+}
+
+/// The points on the way of a scenario, each with the number of its passings.
+fn trace(site: &Site, scenario: &Scenario) -> BTreeMap<String, u32> {
+    let mut story = Story::new(site);
+    (scenario.prepare)(&mut story);
+    let step = (scenario.step)(&story);
+    let arguments = story.begin(&step);
+    let file = site.path("trace");
+    let _ = std::fs::remove_file(&file);
+    let output = site.command(&arguments).env("SACKER_CRASH_TRACE", &file).output().expect("sacker starts");
+    let Ended::Acknowledged(answer) = output.into() else { panic!("{} fails", scenario.name) };
+    story.acknowledge(&step, &answer);
+    story.check(scenario.name);
+    let mut passed = BTreeMap::new();
+    for name in std::fs::read_to_string(file).unwrap_or_default().lines() {
+        let name = name.split('\t').next().unwrap_or(name);
+        *passed.entry(name.to_owned()).or_default() += 1;
+    }
+    passed
+}
+
+/// One death, the oracle, the same request again, the oracle, and a normal add that leaves nothing behind.
+fn die(site: &Site, scenario: &Scenario, name: &str, nth: u32) {
+    let when = format!("{:?}: '{}' died at {name}:{nth}", site.target, scenario.name);
+    let mut story = Story::new(site);
+    (scenario.prepare)(&mut story);
+    let step = (scenario.step)(&story);
+    let arguments = story.begin(&step);
+    let output = site.command(&arguments).env("SACKER_CRASH_AT", format!("{name}:{nth}")).output();
+    let ended = Ended::from(output.expect("sacker starts"));
+    assert_eq!(ended, Ended::Killed, "{when}: the point was not hit");
+    if !matches!(step, Step::Init) {
+        story.check(&when);
+    }
+    story.succeed(&step, &format!("{when}, again"));
+    story.succeed(&new_file(&story), &format!("{when}, next"));
+    story.check(&format!("{when}, again and next"));
+    assert_eq!(site.leftovers(), Vec::<std::path::PathBuf>::new(), "{when}: something was left");
+}
+
+fn every_point(target: Target) {
+    assert!(cfg!(debug_assertions), "crash points are in debug builds only");
+    let Some(site) = Site::open(target) else { return };
+    let rounds = tier::figure(1, 20);
+    let seed = tier::seed(&format!("crashes::points::{target:?}"));
+    let mut random = fastrand::Rng::with_seed(seed);
+    let (mut hit, mut deaths) = (BTreeSet::new(), 0);
+    let started = std::time::Instant::now();
+    for scenario in SCENARIOS.iter().filter(|scenario| (scenario.on)(target)) {
+        let unmade = || Site::unmade(target).expect("the server is there");
+        let makes = scenario.name == "init";
+        let passed = if makes { trace(&unmade(), scenario) } else { trace(&site, scenario) };
+        for (name, count) in passed.into_iter().filter(|(name, _)| name.starts_with(scenario.only)) {
+            hit.insert(name.clone());
+            let nths: Vec<u32> = tier::figure(vec![random.u32(1..=count)], (1..=count).collect());
+            for nth in nths.into_iter().flat_map(|nth| std::iter::repeat_n(nth, rounds)) {
+                if makes {
+                    die(&unmade(), scenario, &name, nth);
+                } else {
+                    die(&site, scenario, &name, nth);
+                }
+                deaths += 1;
+            }
+        }
+    }
+    let hit: BTreeSet<&str> = hit.iter().map(String::as_str).collect();
+    assert_eq!(
+        hit,
+        reachable(target),
+        "points of {target:?} that no scenario reaches, or that are new there"
+    );
+    tier::summary(&format!(
+        "V5 backend={target:?} seed={seed} points={} deaths={deaths} violations=0 seconds={}",
+        hit.len(),
+        started.elapsed().as_secs()
+    ));
+}
+
+/// No point is out of every target's reach.
+#[test]
+fn every_point_is_reachable_somewhere() {
+    let targets = [Target::File, Target::Dynamo, Target::Minio];
+    let all: BTreeSet<&str> = targets.into_iter().flat_map(reachable).collect();
+    assert_eq!(all, POINTS.iter().copied().collect());
+}
+
+#[test]
+fn file() {
+    every_point(Target::File);
+}
+
+#[test]
+fn dynamo() {
+    every_point(Target::Dynamo);
+}
+
+#[test]
+fn minio() {
+    every_point(Target::Minio);
+}
+
+#[test]
+fn versitygw() {
+    every_point(Target::Versitygw);
+}

@@ -1,0 +1,179 @@
+//! A ledger with its store on one real backend, and `sacker` run on them in processes of its own.
+
+use std::future::Future;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+
+use sacker::connect::Connect;
+use sacker::ledger::{self, InitOptions, Ledger};
+use sacker::model::{LedgerUri, Numbering};
+use sacker::store::{self, Store};
+use tokio::runtime::Runtime;
+
+use super::worker;
+use crate::support::ledgers::Target;
+use crate::support::process::Folder;
+use crate::support::{testbed, unique};
+
+pub(super) struct Site {
+    runtime: Runtime,
+    pub(super) target: Target,
+    pub(super) ledger_uri: LedgerUri,
+    pub(super) store_uri: String,
+    pub(super) numbering: Numbering,
+    connect: Connect,
+    pub(super) ledger: Arc<dyn Ledger>,
+    pub(super) store: Arc<dyn Store>,
+    /// Files of the clients, and the ledger and store where they are files.
+    home: Folder,
+}
+
+/// What a run of `sacker` came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// Exit code 0; its answer.
+    Acknowledged(String),
+    /// By SIGKILL.
+    Killed,
+    /// Any other way; the exit code, if there is one, and what it said.
+    Failed(Option<i32>, String),
+}
+
+impl From<Output> for Ended {
+    fn from(output: Output) -> Self {
+        match (output.status.code(), output.status.signal()) {
+            (Some(0), _) => Self::Acknowledged(String::from_utf8(output.stdout).expect("answers are text")),
+            (_, Some(9)) => Self::Killed,
+            (code, _) => Self::Failed(code, String::from_utf8_lossy(&output.stderr).into_owned()),
+        }
+    }
+}
+
+impl Site {
+    /// A new ledger and store, set up; nothing where the server is missing, which was said then.
+    pub(super) fn open(target: Target) -> Option<Self> {
+        let home = Folder::new("crashes");
+        let (ledger, store, connect) = Self::place(target, home.path())?;
+        let site = Self::at(target, &ledger, &store, connect, home);
+        site.set_up();
+        Some(site)
+    }
+
+    /// A ledger and a store that nobody made yet.
+    pub(super) fn unmade(target: Target) -> Option<Self> {
+        let home = Folder::new("crashes");
+        let (ledger, store, connect) = Self::place(target, home.path())?;
+        Some(Self::at(target, &ledger, &store, connect, home))
+    }
+
+    fn place(target: Target, home: &Path) -> Option<(String, String, Connect)> {
+        let directory = |name: &str| format!("file://{}/{name}", home.display());
+        match target {
+            Target::Dynamo => {
+                let server = testbed::dynamodb()?;
+                Some((server.uri(&unique("crashes")), directory("store"), server.connect()))
+            }
+            Target::Minio | Target::Versitygw => {
+                let server = if target == Target::Minio { testbed::minio()? } else { testbed::versitygw()? };
+                let uri = |what: &str| server.uri(&unique(what));
+                Some((uri("ledger"), uri("store"), server.connect()))
+            }
+            _ => Some((directory("ledger"), directory("store"), Connect::default())),
+        }
+    }
+
+    /// On these places, whoever set them up.
+    pub(super) fn at(
+        target: Target,
+        ledger_uri: &str,
+        store_uri: &str,
+        connect: Connect,
+        home: Folder,
+    ) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let ledger_uri: LedgerUri = ledger_uri.parse().expect("a ledger URI");
+        let store = store_uri.parse().expect("a store URI");
+        let (ledger, store) = runtime.block_on(async {
+            let ledger = ledger::open(&ledger_uri, &connect).await.expect("the ledger opens");
+            (ledger, store::open(&store, &connect).await.expect("the store opens"))
+        });
+        let numbering = match target {
+            Target::Minio | Target::Versitygw => Numbering::Timestamp,
+            _ => Numbering::Sequence,
+        };
+        let store_uri = store_uri.to_owned();
+        Self { runtime, target, ledger_uri, store_uri, numbering, connect, ledger, store, home }
+    }
+
+    pub(super) fn set_up(&self) {
+        self.wait_for(async {
+            self.ledger.init(&InitOptions::default()).await.expect("the ledger is set up");
+            self.store.init().await.expect("the store is set up");
+        });
+    }
+
+    pub(super) fn wait_for<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    pub(super) fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// A file that no other call gave, of `size` bytes, most of them zeros.
+    pub(super) fn new_file(&self, size: u64) -> PathBuf {
+        let path = self.path(&unique("file"));
+        std::fs::write(&path, path.to_string_lossy().as_bytes()).expect("a file is written");
+        if size > 0 {
+            let file = std::fs::OpenOptions::new().write(true).open(&path).expect("it was just written");
+            file.set_len(size).expect("it gets its size");
+        }
+        path
+    }
+
+    pub(super) fn command(&self, arguments: &[String]) -> Command {
+        let (ledger, store) = (self.ledger_uri.to_string(), self.store_uri.as_str());
+        let mut command = if arguments[0] == "remove" {
+            worker::command(&ledger, arguments)
+        } else {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_sacker"));
+            command.env_clear().args(["--quiet", "--ledger", &ledger, "--store", store]).args(arguments);
+            command
+        };
+        command
+            .env("HOME", self.home.path())
+            .env("SACKER_USER", "crasher")
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"] {
+            if let Some(value) = self.connect.environment.get(name) {
+                command.env(name, value);
+            }
+        }
+        command
+    }
+
+    pub(super) fn run(&self, arguments: &[String]) -> Ended {
+        self.command(arguments).output().expect("sacker starts").into()
+    }
+
+    /// What processes that died left behind in the places where files are: names of temporary files.
+    pub(super) fn leftovers(&self) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        for (directory, prefix) in [("ledger/_sacker/tmp", ""), ("store", ".unfinished-")] {
+            let Ok(entries) = std::fs::read_dir(self.path(directory)) else { continue };
+            let paths = entries.map(|entry| entry.expect("an entry"));
+            let left = paths.filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix));
+            found.extend(left.map(|entry| entry.path()));
+        }
+        found
+    }
+}
