@@ -36,7 +36,7 @@ fn random_kills(target: Target, kills: u32) {
     let seed = tier::seed(&format!("crashes::clients::{target:?}"));
     let mut random = fastrand::Rng::with_seed(seed);
     let Some(site) = Site::open(target) else { return };
-    let whole = whole_run(&site);
+    let mut whole = whole_run(&site);
     let started = Instant::now();
     let (mut killed, mut operations) = (0, 0);
     while killed < kills {
@@ -46,9 +46,15 @@ fn random_kills(target: Target, kills: u32) {
             let step = story.any_step(&mut random);
             // Most of them while it works; some before it begins, some when it was done.
             let delay = whole.mul_f64(random.f64() * 1.2);
-            let acknowledged = story.attempt(&step, |arguments| run_and_kill(&site, &arguments, delay));
+            let before = killed;
+            story.attempt(&step, |arguments| {
+                let ended = run_and_kill(&site, &arguments, delay);
+                killed += u32::from(ended == Ended::Killed);
+                ended
+            });
             operations += 1;
-            killed += u32::from(!acknowledged);
+            // The machine becomes busier and quieter: the kills keep to the time that a run takes.
+            whole = whole.mul_f64(if killed == before { 0.9 } else { 1.1 });
             story.check(&format!("{target:?}: {step:?} after {killed} kills"));
         }
         story.succeed(&Step::Add(site.new_file(0)), "after the last kill");

@@ -102,7 +102,7 @@ fn blind(may_read: bool, skew: i64) -> ObjectLedger<Blind> {
         tried: Mutex::default(),
         hint_denied: false,
     };
-    let uri = LedgerUri::File(FileLocation { path: PathBuf::from("/memory") });
+    let uri = LedgerUri::File(FileLocation::at("/memory"));
     let connect = Connect { deadline: Duration::from_millis(300), ..Connect::default() };
     ObjectLedger::new(uri, objects, connect)
 }

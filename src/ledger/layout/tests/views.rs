@@ -64,7 +64,7 @@ struct Bench {
 
 impl Bench {
     fn new(numbering: Numbering) -> Self {
-        let uri = LedgerUri::File(FileLocation { path: PathBuf::from("/memory") });
+        let uri = LedgerUri::File(FileLocation::at("/memory"));
         let inner = MemoryObjects::new(numbering);
         let counted = Counted { inner, gets: AtomicUsize::new(0), lists: AtomicUsize::new(0) };
         Self { ledger: ObjectLedger::new(uri, counted, Connect::default()), known: ViewCache::default() }
