@@ -63,6 +63,7 @@ fn signed(duration: Duration) -> SignedDuration {
 mod tests {
     use super::*;
 
+    #[expect(clippy::unnecessary_wraps, reason = "a time may be unknown")]
     fn at(seconds: i64) -> Option<Timestamp> {
         Some(Timestamp::from_second(seconds).expect("a time"))
     }

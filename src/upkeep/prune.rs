@@ -112,7 +112,7 @@ mod tests {
             size: None,
             basename: "f".to_owned(),
             mode: 0o644,
-            metadata: Default::default(),
+            metadata: std::collections::BTreeMap::default(),
             added_at: at,
             added_by: None,
             add_id: None,

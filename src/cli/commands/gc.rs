@@ -24,6 +24,7 @@ use crate::upkeep::gc::{self, Cycle, Decision, Report, Rules, Verdict};
 #[command(
     before_help = "Example:\n  sacker gc\n  sacker gc --delete\n  sacker gc --with-ledger dynamo://us-east-1/other --keep-file pinned.txt --delete --yes"
 )]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(in crate::cli) struct Args {
     /// Condemn and delete; without it nothing is changed
     #[arg(long)]
