@@ -180,7 +180,7 @@ impl<'a> Story<'a> {
         match step {
             Step::Init => vec!["init".into()],
             Step::Collect => {
-                let words = "gc --delete --yes --wait --period 1ms --max-percent 100";
+                let words = "gc --delete --yes --period 1ms --max-percent 100";
                 words.split(' ').map(str::to_owned).collect()
             }
             Step::Add(file) => {
