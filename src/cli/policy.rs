@@ -20,7 +20,7 @@ const DIGEST: &str = "??????????????????????????????????????????????????????????
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Request<'a> {
     pub(super) ledger: Option<&'a LedgerUri>,
-    pub(super) store: Option<&'a StoreUri>,
+    pub(super) stores: &'a [StoreUri],
     /// Names of packages; a `*` is any text, `/` included. All packages when empty.
     pub(super) packages: &'a [String],
     /// Forbids to overwrite what is there, where the cloud can.
@@ -49,8 +49,10 @@ pub(super) fn document(request: &Request<'_>) -> Result<Value> {
         Some(LedgerUri::Dynamo(location)) => dynamo_ledger(location, &packages, &mut statements),
         Some(LedgerUri::File(_)) | None => {}
     }
-    if let Some(StoreUri::S3(location)) = request.store {
-        s3_store(location, request, &mut statements);
+    for store in request.stores {
+        if let StoreUri::S3(location) = store {
+            s3_store(location, request, &mut statements);
+        }
     }
     if statements.is_empty() {
         return Err(Error::invalid("neither the ledger nor the store is in a cloud, so there is no policy")
@@ -157,7 +159,7 @@ mod tests {
         let packages: Vec<String> = packages.iter().map(|&package| package.to_owned()).collect();
         document(&Request {
             ledger: Some(&ledger),
-            store: Some(&store),
+            stores: &[store],
             packages: &packages,
             strict,
             region: Some("cn-north-1"),

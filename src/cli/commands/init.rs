@@ -90,7 +90,7 @@ fn print_ci_policy(args: &Args, session: &Session<'_>) -> Outcome {
     let environment = &session.connect.environment;
     let document = policy::document(&policy::Request {
         ledger: ledger.as_ref().ok().map(|ledger| &ledger.value),
-        store: store.as_ref().ok().map(|store| &store.value),
+        stores: store.as_ref().map_or(&[], |store| &store.value),
         packages: &args.packages,
         strict: args.strict,
         region: environment.get("AWS_REGION").or_else(|| environment.get("AWS_DEFAULT_REGION")),

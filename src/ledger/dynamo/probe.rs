@@ -77,18 +77,18 @@ impl DynamoLedger {
         racers: u32,
         checks: &mut Vec<Check>,
     ) -> Result<()> {
-        let created = self.create_row(patience, first, 0).await?;
+        let created = self.create_probe_row(patience, first, 0).await?;
         checks.push(Check::new("create a new row", created.unless(true)));
-        let again = self.create_row(patience, first, 1).await?;
+        let again = self.create_probe_row(patience, first, 1).await?;
         checks.push(Check::new("create an existing row is refused", again.unless(false)));
         let refused = self.create_two(patience, first + 1, first).await?;
-        let alone = self.create_row(patience, first + 1, 0).await?;
+        let alone = self.create_probe_row(patience, first + 1, 0).await?;
         let broken =
             refused.unless(false).or_else(|| alone.unless(true).map(|_| "half of it was written".to_owned()));
         checks.push(Check::new("a transaction is refused as a whole", broken));
         let mut tally = Tally::default();
         for number in (first..).skip(2).take(usize::try_from(rounds).unwrap_or(0)) {
-            let racing = (0..racers).map(|racer| self.create_row(patience, number, racer));
+            let racing = (0..racers).map(|racer| self.create_probe_row(patience, number, racer));
             let mut winners = 0;
             for answer in join_all(racing).await {
                 winners += usize::from(matches!(answer?, Answer::Written));
@@ -107,7 +107,7 @@ impl DynamoLedger {
         ])
     }
 
-    async fn create_row(&self, patience: &Patience, number: i64, racer: u32) -> Result<Answer> {
+    async fn create_probe_row(&self, patience: &Patience, number: i64, racer: u32) -> Result<Answer> {
         let request = self
             .client
             .put_item()

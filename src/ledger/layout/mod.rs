@@ -225,7 +225,7 @@ impl<O: ConditionalObjects> Ledger for ObjectLedger<O> {
     }
 
     #[cfg(feature = "cli")]
-    async fn numbering(&self) -> Result<Numbering> {
+    async fn numbering(&self) -> Result<crate::model::Numbering> {
         self.known_numbering().await
     }
 

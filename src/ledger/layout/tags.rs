@@ -347,7 +347,8 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         let precondition = revision.clone().map_or(Precondition::Absent, Precondition::Revision);
         let mut in_doubt = false;
         loop {
-            let put = self.objects.put(&key, body.clone(), precondition.clone(), &BTreeMap::new());
+            let nothing = BTreeMap::new();
+            let put = self.objects.put(&key, body.clone(), precondition.clone(), &nothing);
             let (sent, failure) = sent(around("ledger.pointer", put).await);
             let open = || Error::new(Meaning::Unavailable, "change the tag").with_key(&key);
             match plan::after_send(sent, in_doubt) {

@@ -107,8 +107,7 @@ impl Exploration {
         let records: Arc<Mutex<Vec<Record>>> = Arc::default();
         let start = |(number, client): (usize, &scenarios::Client)| -> Option<Running> {
             let numbering = self.scenario.numbering;
-            let script =
-                scenarios::script(client.clone(), number, world.clone(), numbering, records.clone());
+            let script = scenarios::script(client.clone(), number, world.clone(), numbering, records.clone());
             Some(Box::pin(script))
         };
         let mut clients: Vec<Option<Running>> = self.scenario.clients.iter().enumerate().map(start).collect();
@@ -157,13 +156,13 @@ impl Exploration {
             let is_ours = !matches!(
                 self.scenario.clients[client].steps.first(),
                 Some(
-                    scenarios::Step::LegacyAdd
-                        | scenarios::Step::LegacyTag(_)
-                        | scenarios::Step::LegacyUntag
+                    scenarios::Step::LegacyAdd | scenarios::Step::LegacyTag(_) | scenarios::Step::LegacyUntag
                 )
             );
             if losses < usize::from(self.scenario.losses) && pending.request.writes() && is_ours {
-                enabled.extend([Fate::Now, Fate::Later, Fate::Never].map(|fate| Choice::Lose(client, which, fate)));
+                enabled.extend(
+                    [Fate::Now, Fate::Later, Fate::Never].map(|fate| Choice::Lose(client, which, fate)),
+                );
             }
         }
         for (client, waits) in positions.iter().enumerate() {

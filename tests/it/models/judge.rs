@@ -61,7 +61,8 @@ impl Audit<'_> {
         for record in self.records.iter().filter(|record| record.step == Step::Add) {
             let add_id = id(record.client, record.place);
             let is_own = |version: &&VersionRecord| version.add_id.as_deref() == Some(&add_id);
-            let own: Vec<i64> = self.versions.iter().filter(is_own).map(|found| found.version.get()).collect();
+            let own: Vec<i64> =
+                self.versions.iter().filter(is_own).map(|found| found.version.get()).collect();
             let may_read = self.scenario.clients[record.client].may_read;
             must(own.len() <= if may_read { 1 } else { 2 }, || format!("add {add_id} is versions {own:?}"))?;
             match &record.outcome {
@@ -93,7 +94,12 @@ impl Audit<'_> {
         let removals = self.records.iter().filter(|record| record.outcome != Outcome::Legacy);
         let before = self.scenario.before.iter().copied();
         removals.map(|record| record.step).chain(before).any(|step| step == Step::Remove(version))
-            || self.scenario.clients.iter().flat_map(|client| &client.steps).any(|step| *step == Step::Remove(version))
+            || self
+                .scenario
+                .clients
+                .iter()
+                .flat_map(|client| &client.steps)
+                .any(|step| *step == Step::Remove(version))
     }
 
     /// G4: one chain; every acked change is in it, once; no refused one is.
@@ -103,7 +109,8 @@ impl Audit<'_> {
         for event in &self.events {
             *times.entry(event.id.as_str()).or_default() += 1;
         }
-        for record in self.records.iter().filter(|record| matches!(record.step, Step::Move(..) | Step::Untag)) {
+        for record in self.records.iter().filter(|record| matches!(record.step, Step::Move(..) | Step::Untag))
+        {
             let id = id(record.client, record.place);
             let times = times.get(id.as_str()).copied().unwrap_or(0);
             match &record.outcome {

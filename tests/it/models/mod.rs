@@ -74,7 +74,8 @@ fn every_mutant_is_found() {
             ],
             Mutant::StaleReads => vec![scenarios::moves(0, 0)],
         };
-        let found = scenarios.into_iter().find_map(|scenario| explorer::explore(scenario, Some(mutant)).wrong);
+        let found =
+            scenarios.into_iter().find_map(|scenario| explorer::explore(scenario, Some(mutant)).wrong);
         let found = found.unwrap_or_else(|| panic!("{mutant:?} was not found"));
         println!("{mutant:?}: {found}\n");
     }

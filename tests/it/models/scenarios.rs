@@ -114,7 +114,8 @@ pub(super) fn live() -> TagName {
 pub(super) fn ledger(objects: ModelObjects, skew: i64) -> ObjectLedger<ModelObjects> {
     static CONNECT: LazyLock<Connect> =
         LazyLock::new(|| Connect { deadline: Duration::from_secs(1), ..Connect::default() });
-    static URI: LazyLock<LedgerUri> = LazyLock::new(|| "s3://model?versions=timestamp".parse().expect("a URI"));
+    static URI: LazyLock<LedgerUri> =
+        LazyLock::new(|| "s3://model?versions=timestamp".parse().expect("a URI"));
     let connect = Connect { clock: Arc::new(ModelClock { skew }), ..CONNECT.clone() };
     ObjectLedger::new(URI.clone(), objects, connect)
 }

@@ -8,9 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::channel::oneshot;
 use sacker::error::{Error, Meaning, Result};
-use sacker::ledger::{
-    Children, ConditionalObjects, Entry, InitOptions, Object, Precondition, Put, Revision,
-};
+use sacker::ledger::{Children, ConditionalObjects, Entry, InitOptions, Object, Precondition, Put, Revision};
 use sacker::model::Numbering;
 
 use super::mutants::Mutant;
@@ -19,9 +17,18 @@ use super::mutants::Mutant;
 #[derive(Debug, Clone)]
 pub(super) enum Request {
     Get(String),
-    List { prefix: String, start_after: String, limit: usize },
+    List {
+        prefix: String,
+        start_after: String,
+        limit: usize,
+    },
     Children(String),
-    Put { key: String, bytes: Bytes, precondition: Precondition, metadata: BTreeMap<String, String> },
+    Put {
+        key: String,
+        bytes: Bytes,
+        precondition: Precondition,
+        metadata: BTreeMap<String, String>,
+    },
     /// What the client of 2015 does to untag: no product code deletes.
     Delete(String),
 }
@@ -72,7 +79,6 @@ pub(super) struct World {
     objects: BTreeMap<String, Stored>,
     /// Older contents, which a mutant's stale read shows.
     before: BTreeMap<String, Stored>,
-    revisions: u64,
     pub(super) pending: Vec<Pending>,
     late: Vec<Late>,
     /// Per client: how many requests it made.
@@ -90,8 +96,7 @@ pub(super) struct Shared(Arc<Mutex<World>>);
 
 impl Shared {
     pub(super) fn new(clients: usize, mutant: Option<Mutant>) -> Self {
-        let world =
-            World { requests: vec![0; clients], seen: vec![0; clients], mutant, ..World::default() };
+        let world = World { requests: vec![0; clients], seen: vec![0; clients], mutant, ..World::default() };
         Self(Arc::new(Mutex::new(world)))
     }
 
@@ -100,7 +105,6 @@ impl Shared {
         let copy = Self::new(clients, mutant);
         let (from, mut to) = (self.lock(), copy.lock());
         to.objects.clone_from(&from.objects);
-        to.revisions = from.revisions;
         drop(to);
         copy
     }
@@ -226,8 +230,8 @@ impl World {
         metadata: &BTreeMap<String, String>,
         origin: (usize, u32),
     ) -> Put {
-        self.revisions += 1;
-        let revision = Revision(self.revisions.to_string());
+        // Told by the content, as on S3 and files: what comes back has its old revision.
+        let revision = Revision(hash_of(bytes).to_string());
         let there = self.objects.get(key);
         let holds = match (there, precondition) {
             (_, Precondition::None) | (None, Precondition::Absent) => true,
@@ -361,6 +365,10 @@ impl ConditionalObjects for ModelObjects {
             Reply::Put(put) => Ok(put),
             other => panic!("{other:?}"),
         }
+    }
+
+    async fn delete_probe(&self, key: &str) -> Result<()> {
+        panic!("nothing probes a model: {key}")
     }
 
     fn default_numbering(&self) -> Numbering {

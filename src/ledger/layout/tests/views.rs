@@ -47,6 +47,10 @@ impl ConditionalObjects for Counted {
         self.inner.put(key, bytes, precondition, metadata).await
     }
 
+    async fn delete_probe(&self, key: &str) -> Result<()> {
+        self.inner.delete_probe(key).await
+    }
+
     fn default_numbering(&self) -> Numbering {
         self.inner.default_numbering()
     }

@@ -184,7 +184,8 @@ fn a_skipped_upload_is_referred_to_before_the_blob_can_be_listed() {
         let timing = Timing::new(Some(Duration::from_secs(seconds)));
         let rules = Rules::new(timing, false);
         let written = at(0);
-        let latest_skip = (0..200_000).map(at).take_while(|now| timing.is_fresh(Some(written), Some(*now))).last();
+        let latest_skip =
+            (0..200_000).map(at).take_while(|now| timing.is_fresh(Some(written), Some(*now))).last();
         let Some(skip) = latest_skip else { continue };
         // The date of the look is cut to seconds, so it was up to one later.
         let referred = later(skip, rules.publish_within + RESOLUTION);
