@@ -11,13 +11,14 @@ use crate::model::{
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     ("s3-json", layout::fuzz::decode),
     ("dynamodb-item", dynamo::fuzz::decode),
     ("event", event),
     ("uri", uri),
     ("name", name),
     ("spec", spec),
+    ("import-line", import_line),
     ("config", config),
 ];
 
@@ -73,6 +74,12 @@ fn spec(bytes: &[u8]) {
             assert_eq!(version.to_string().parse::<Version>().expect("our own words"), version);
         }
     });
+}
+
+fn import_line(bytes: &[u8]) {
+    if let Ok(line) = crate::dump::decode_line(bytes) {
+        assert_eq!(crate::dump::encode_line(&line).as_bytes(), bytes, "a line has one spelling");
+    }
 }
 
 fn config(bytes: &[u8]) {
