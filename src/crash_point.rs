@@ -12,6 +12,11 @@ use std::path::Path;
 /// command reaches.
 #[rustfmt::skip]
 pub const POINTS: &[&str] = &[
+    // An export to a file.
+    "export.file.durable",
+    "export.file.named",
+    "export.file.synced",
+    "export.file.written",
     // Files: what ledger, store and downloads on disk share.
     "files.directory.created",
     "files.directory.durable",

@@ -59,14 +59,13 @@ pub async fn verify_package(
     tag: Option<&TagName>,
 ) -> Result<Checked> {
     let mut check = Check { ledger, package, checked: Checked::default() };
-    match tag {
-        Some(tag) => check.tag(tag, true).await?,
-        None => {
-            check.versions().await?;
-            let tags = ledger.tags_ever(package).await;
-            for tag in check.readable(tags)?.unwrap_or_default() {
-                check.tag(&tag, false).await?;
-            }
+    if let Some(tag) = tag {
+        check.tag(tag, true).await?;
+    } else {
+        check.versions().await?;
+        let tags = ledger.tags_ever(package).await;
+        for tag in check.readable(tags)?.unwrap_or_default() {
+            check.tag(&tag, false).await?;
         }
     }
     Ok(check.checked)

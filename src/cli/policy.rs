@@ -153,6 +153,7 @@ fn deny_overwriting(id: &str, resources: &[String]) -> Value {
 mod tests {
     use super::*;
 
+    #[expect(clippy::unwrap_in_result, reason = "URIs of these tests are right")]
     fn of(ledger: &str, store: &str, packages: &[&str], strict: bool) -> Result<Value> {
         let ledger: LedgerUri = ledger.parse().expect("a URI");
         let store: StoreUri = store.parse().expect("a URI");

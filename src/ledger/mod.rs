@@ -44,6 +44,7 @@ pub use s3::S3Objects;
 
 /// What `init` sets up. Each setting names what a new ledger gets; an existing one is not changed without `upgrade`.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 pub struct InitOptions {
     /// How versions are numbered, where the backend has a choice.
     pub numbering: Option<Numbering>,

@@ -125,11 +125,10 @@ impl TagDump {
         let events: Vec<usize> = missing.map(|(position, _)| position).collect();
         let same = events.is_empty() && there.pointer == self.pointer;
         let earlier = match (there.pointer, self.pointer) {
-            // An import that was interrupted leaves a history without a pointer.
-            (Pointer::Deleted, _) => true,
             // Nothing ever deletes a pointer but a client of 2015.
             (Pointer::Event, Pointer::Deleted) => there.version().is_none(),
-            (Pointer::Event, _) => true,
+            // The second: an import that was interrupted leaves a history without a pointer.
+            (Pointer::Event | Pointer::Deleted, _) => true,
             // What that client wrote entered this history next.
             (Pointer::Legacy(version), _) => {
                 events.first().map(|position| &self.events[*position]).is_some_and(|next| {

@@ -203,9 +203,9 @@ async fn s3_operations_cost_few_requests() {
     another.change_tag(&frontend, &live, &moving(versions[0])).await.expect("move");
     assert_eq!(
         calls(),
-        "get tags/live, get history/live/000000000003, get versions/N, put tags/live, \
+        "get _sacker/ledger.json, get tags/live, get history/live/000000000003, get versions/N, put tags/live, \
          put history/live/000000000004",
-        "a process that does not know yet that the last event is archived looks"
+        "once in a process: the probe's verdict; and it does not know yet that the last event is archived"
     );
 
     ledger.resolve(&frontend, &Spec::Tag(live.clone())).await.expect("resolve");

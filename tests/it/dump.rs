@@ -100,7 +100,7 @@ async fn export(ledger: &dyn Ledger) -> String {
     String::from_utf8(bytes).expect("UTF-8")
 }
 
-async fn import_of(text: &str) -> Import {
+fn import_of(text: &str) -> Import {
     let mut file = tempfile::tempfile().expect("a file");
     file.write_all(text.as_bytes()).expect("written");
     Import::new(tokio::fs::File::from_std(file), "the-file")
@@ -108,7 +108,7 @@ async fn import_of(text: &str) -> Import {
 
 /// All three passes, as the command does them.
 async fn import(ledger: &dyn Ledger, text: &str) -> Result<(Vec<PackagePlan>, Totals), Error> {
-    let mut import = import_of(text).await;
+    let mut import = import_of(text);
     import.check(ledger.numbering().await?, &|_| {}).await?;
     let plans = import.plan(ledger, &|_| {}).await?;
     let mut written = Totals::default();
@@ -257,7 +257,7 @@ async fn a_sequence_with_a_gap_is_refused() {
     let target = Place::new(Kind::File).await.expect("a directory");
     let refused = import(target.ledger.as_ref(), &text).await.expect_err("a gap");
     assert!(refused.to_string().contains("version 3 after version 1"), "{refused}");
-    import_of(&text).await.check(Numbering::Timestamp, &|_| {}).await.expect("no sequence, no gap");
+    import_of(&text).check(Numbering::Timestamp, &|_| {}).await.expect("no sequence, no gap");
 }
 
 async fn read_all(text: &[u8]) -> Result<Totals, Error> {

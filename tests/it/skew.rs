@@ -74,7 +74,7 @@ async fn write(
         let writes = writes.iter().filter(|entry| entry.method == "PUT" && entry.path.contains("/versions/"));
         added.push((record.version, new.add_id, writes.count()));
     }
-    assert!(gate.hits()["rewrite_date"] as usize > adds, "the server's date stood still");
+    assert!(gate.hits()["rewrite_date"] > adds as u64, "the server's date stood still");
     added
 }
 
@@ -210,7 +210,7 @@ fn the_command_line_warns_and_refuses() {
     home.run(&["init", "--no-probe"]).answer();
     home.file("x", "x");
     let off = |seconds| {
-        gate.set_rules(vec![Rule::new(Match::default(), Action::RewriteDate(ServerDate::Offset(seconds)))])
+        gate.set_rules(vec![Rule::new(Match::default(), Action::RewriteDate(ServerDate::Offset(seconds)))]);
     };
     off(10);
     let ran = home.run(&["add", "web", "x"]);

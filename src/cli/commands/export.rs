@@ -1,6 +1,7 @@
 //! `sacker export`: the ledger as one file of lines, which `sacker import` takes back.
 
 use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::cli::commands::download::{of_stream, standard_output};
@@ -8,10 +9,14 @@ use crate::cli::failure::Outcome;
 use crate::cli::input;
 use crate::cli::progress::Progress;
 use crate::cli::session::Session;
+use crate::crash_point::crash_point;
 use crate::dump::{self, Totals};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::model::PackageName;
+
+/// What the name of an export that is not whole yet begins with.
+const TEMPORARY: &str = ".sacker-export-";
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -41,9 +46,13 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
             let shown = path.to_string_lossy();
             let out = tokio::fs::File::from_std(file);
             let totals = write(session, packages.as_deref(), out, &shown).await?;
+            crash_point("export.file.written");
             copy.as_file().flush().and_then(|()| copy.as_file().sync_all()).map_err(failed)?;
+            crash_point("export.file.synced");
             copy.persist(path).map_err(|error| failed(error.error))?;
+            crash_point("export.file.named");
             files::sync_directory(directory(path)).map_err(failed)?;
+            crash_point("export.file.durable");
             totals
         }
     };
@@ -77,6 +86,10 @@ fn temporary(path: &Path) -> Result<tempfile::NamedTempFile> {
         return Err(Error::invalid(rule).with_hint("name a file, or write to standard output"));
     }
     let directory = directory(path);
-    files::temporary(directory, ".sacker-export-", 0o644)
+    if let Ok(handle) = std::fs::File::open(directory) {
+        // What killed exports left here.
+        files::sweep(&handle, |name| name.as_bytes().starts_with(TEMPORARY.as_bytes()));
+    }
+    files::temporary(directory, TEMPORARY, 0o644)
         .map_err(|error| Error::local("create a file in", directory, error))
 }

@@ -66,7 +66,7 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
         } else {
             can_ask_or(args.yes, &["import", &shown])
         };
-        can_ask.map_err(|error| with_reason(error, &about))?;
+        can_ask.map_err(|error| with_reason(&error, &about))?;
         if !args.yes && !confirm(about).await? {
             session.printer.note(format_args!("nothing was written"));
             return Ok(());
@@ -114,7 +114,7 @@ fn not_piped(yes: bool, about: &str) -> Result<()> {
 }
 
 /// Says also what it would have asked.
-fn with_reason(error: Error, about: &str) -> Error {
+fn with_reason(error: &Error, about: &str) -> Error {
     let hint = error.hint().unwrap_or_default().to_owned();
     Error::invalid(format!("import would {about}; it asks first, and here is no terminal to ask on"))
         .with_hint(hint)

@@ -9,6 +9,7 @@ use crate::ledger::InitOptions;
 use crate::model::Numbering;
 
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[command(
     before_help = "Example:\n  sacker init\n  sacker --ledger s3://bucket/ledger --store s3://bucket/blobs init --versions sequence\n  sacker init --print-ci-policy --package 'frontend/*'"
 )]

@@ -49,26 +49,21 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
     let ledger = session.ledger().await?.as_ref();
     let mut sum = Sum::default();
     let mut blobs = Blobs::default();
-    match &args.package {
-        Some(package) => {
-            let package = input::package(package)?;
-            let checked = match verify_package(ledger, &package, tag.as_ref()).await {
-                Err(error) if error.is_not_found() && tag.is_some() => {
-                    let tag = tag.as_ref().expect("it was just looked at");
-                    return Err(session.no_tag(&package, tag).await.into());
-                }
-                checked => checked?,
-            };
-            take(checked, args, session, &mut sum, &mut blobs).await?;
-        }
-        None => {
-            let packages =
-                Progress::counting(session.printer, &session.connect.clock, "verifying", "packages");
-            let mut checked = all(ledger, session).boxed_local();
-            while let Some(checked) = checked.try_next().await? {
-                take(checked, args, session, &mut sum, &mut blobs).await?;
-                packages.advance(1);
+    if let Some(package) = &args.package {
+        let package = input::package(package)?;
+        let checked = match (verify_package(ledger, &package, tag.as_ref()).await, &tag) {
+            (Err(error), Some(tag)) if error.is_not_found() => {
+                return Err(session.no_tag(&package, tag).await.into());
             }
+            (checked, _) => checked?,
+        };
+        take(checked, args, session, &mut sum, &mut blobs).await?;
+    } else {
+        let packages = Progress::counting(session.printer, &session.connect.clock, "verifying", "packages");
+        let mut checked = all(ledger, session).boxed_local();
+        while let Some(checked) = checked.try_next().await? {
+            take(checked, args, session, &mut sum, &mut blobs).await?;
+            packages.advance(1);
         }
     }
     let Sum { packages, versions, tags, events, wrong } = sum;

@@ -126,20 +126,17 @@ impl DynamoLedger {
             actions.extend(self.count_move(patience, package, version).await?);
         }
         let action = TransactWriteItem::builder();
-        actions.push(match row {
-            Some(row) => {
-                let put = Put::builder().table_name(&self.tags).set_item(Some(row));
-                let put = put.condition_expression(condition);
-                let put = put.set_expression_attribute_names(names).set_expression_attribute_values(values);
-                action.put(put.build().expect(COMPLETE)).build()
-            }
-            None => {
-                let delete = aws_sdk_dynamodb::types::Delete::builder().table_name(&self.tags);
-                let delete = delete.set_key(Some(item::tag_key(package, &dump.tag)));
-                let delete = delete.condition_expression(condition);
-                let delete = delete.set_expression_attribute_names(names);
-                action.delete(delete.set_expression_attribute_values(values).build().expect(COMPLETE)).build()
-            }
+        actions.push(if let Some(row) = row {
+            let put = Put::builder().table_name(&self.tags).set_item(Some(row));
+            let put = put.condition_expression(condition);
+            let put = put.set_expression_attribute_names(names).set_expression_attribute_values(values);
+            action.put(put.build().expect(COMPLETE)).build()
+        } else {
+            let delete = aws_sdk_dynamodb::types::Delete::builder().table_name(&self.tags);
+            let delete = delete.set_key(Some(item::tag_key(package, &dump.tag)));
+            let delete = delete.condition_expression(condition);
+            let delete = delete.set_expression_attribute_names(names);
+            action.delete(delete.set_expression_attribute_values(values).build().expect(COMPLETE)).build()
         });
         let place = format!("table '{}'", self.tags);
         let action = "dynamodb:PutItem, UpdateItem and DeleteItem";

@@ -128,9 +128,8 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
             body.probe = Some(verdict.clone());
             // A server that failed may refuse even this; then the pause ends it.
             match self.put_own(&body, Precondition::Revision(object.revision)).await? {
-                Put::Written(_) => return Ok(versions),
                 Put::Refused if backoff.pause().await => {}
-                Put::Refused => return Ok(versions),
+                Put::Written(_) | Put::Refused => return Ok(versions),
             }
         }
     }

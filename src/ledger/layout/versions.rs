@@ -347,12 +347,11 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
                 Err(error) => return Err(failure.unwrap_or(error).in_doubt(&new.add_id)),
             }
         }
-        match hint {
-            Some(hint) => self.raise_hint(package, version, hint).await,
-            None => {
-                self.added_blindly().insert(package.clone(), version);
-                self.set_hint_blindly(package, version).await;
-            }
+        if let Some(hint) = hint {
+            self.raise_hint(package, version, hint).await;
+        } else {
+            self.added_blindly().insert(package.clone(), version);
+            self.set_hint_blindly(package, version).await;
         }
         let key = keys::version(package, version);
         let object = crate::ledger::Object {

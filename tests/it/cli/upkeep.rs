@@ -7,6 +7,7 @@ use super::home::{Home, PACKAGE, files};
 use crate::support::eventually;
 
 /// Makes a blob so old that collection may condemn it.
+#[expect(clippy::disallowed_methods, reason = "files keep the machine's time")]
 fn age(home: &Home, content: &str) {
     let blob = File::options().write(true).open(home.blob(content)).expect("the blob");
     blob.set_modified(SystemTime::now() - Duration::from_hours(48)).expect("it is old now");

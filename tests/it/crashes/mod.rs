@@ -9,4 +9,3 @@ mod power;
 mod servers;
 mod site;
 mod story;
-mod worker;

@@ -82,6 +82,16 @@ const SCENARIOS: &[Scenario] = &[
         on: ON_FILES,
         only: "store.",
     },
+    Scenario {
+        name: "export",
+        prepare: |story| {
+            tagged(story);
+            story.have_export();
+        },
+        step: |_| Step::Export,
+        on: ON_FILES,
+        only: "export.",
+    },
     Scenario { name: "gc", prepare: garbage, step: |_| Step::Collect, on: ON_FILES, only: "gc." },
 ];
 
@@ -126,9 +136,9 @@ fn untagged(story: &mut Story<'_>) {
 /// The points that some command reaches on this target.
 fn reachable(target: Target) -> BTreeSet<&'static str> {
     let areas: &[&str] = match target {
-        Target::Dynamo => &["dynamo.", "files.", "gc.", "store.file."],
+        Target::Dynamo => &["dynamo.", "export.", "files.", "gc.", "store.file."],
         Target::Minio | Target::Versitygw => &["ledger.", "store.s3."],
-        _ => &["file.", "files.", "gc.", "ledger.", "store.file."],
+        _ => &["export.", "file.", "files.", "gc.", "ledger.", "store.file."],
     };
     POINTS.iter().copied().filter(|name| areas.iter().any(|area| name.starts_with(area))).collect()
 }
@@ -173,7 +183,7 @@ fn die(site: &Site, scenario: &Scenario, name: &str, nth: u32) {
 }
 
 fn every_point(target: Target) {
-    assert!(cfg!(debug_assertions), "crash points are in debug builds only");
+    const { assert!(cfg!(debug_assertions), "crash points are in debug builds only") };
     let Some(site) = Site::open(target) else { return };
     let rounds = tier::figure(1, 20);
     let seed = tier::seed(&format!("crashes::points::{target:?}"));

@@ -57,15 +57,12 @@ impl Kind {
 
     fn site(&self, server: &Server) -> Site {
         let home = Folder::new("crashes");
-        let (ledger, store) = match self.target {
-            Target::Dynamo => (
-                format!("dynamo://us-east-1/{}?endpoint={}", unique("crashes"), server.url()),
-                format!("file://{}/store", home.path().display()),
-            ),
-            _ => {
-                let bucket = |what| format!("s3://{}?endpoint={}", unique(what), server.url());
-                (bucket("ledger"), bucket("store"))
-            }
+        let (ledger, store) = if self.target == Target::Dynamo {
+            let tables = format!("dynamo://us-east-1/{}?endpoint={}", unique("crashes"), server.url());
+            (tables, format!("file://{}/store", home.path().display()))
+        } else {
+            let bucket = |what| format!("s3://{}?endpoint={}", unique(what), server.url());
+            (bucket("ledger"), bucket("store"))
         };
         let site = Site::at(self.target, &ledger, &store, testbed::connect(), home);
         site.set_up();
@@ -108,7 +105,7 @@ fn killed_servers(kind: &Kind, kills: usize) {
         for _ in 0..kills {
             let before = acknowledged.load(Ordering::Relaxed);
             let works = async || acknowledged.load(Ordering::Relaxed) >= before + CLIENTS as u64;
-            waiting.block_on(eventually("clients are served", Duration::from_secs(60), works));
+            waiting.block_on(eventually("clients are served", Duration::from_mins(1), works));
             // The random time is the fault, not a wait for anything.
             std::thread::sleep(Duration::from_millis(random.u64(0..200)));
             server.process().kill();
@@ -116,7 +113,7 @@ fn killed_servers(kind: &Kind, kills: usize) {
         }
         let before = acknowledged.load(Ordering::Relaxed);
         let works = async || acknowledged.load(Ordering::Relaxed) > before;
-        waiting.block_on(eventually("clients are served", Duration::from_secs(60), works));
+        waiting.block_on(eventually("clients are served", Duration::from_mins(1), works));
     });
     for story in &stories {
         story.check(&format!("{:?} after {kills} kills of the server", kind.target));

@@ -12,7 +12,6 @@ use sacker::model::{LedgerUri, Numbering};
 use sacker::store::{self, Store};
 use tokio::runtime::Runtime;
 
-use super::worker;
 use crate::support::ledgers::Target;
 use crate::support::process::Folder;
 use crate::support::{testbed, unique};
@@ -139,13 +138,8 @@ impl Site {
 
     pub(super) fn command(&self, arguments: &[String]) -> Command {
         let (ledger, store) = (self.ledger_uri.to_string(), self.store_uri.as_str());
-        let mut command = if arguments[0] == "remove" {
-            worker::command(&ledger, arguments)
-        } else {
-            let mut command = Command::new(env!("CARGO_BIN_EXE_sacker"));
-            command.env_clear().args(["--quiet", "--ledger", &ledger, "--store", store]).args(arguments);
-            command
-        };
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sacker"));
+        command.env_clear().args(["--quiet", "--ledger", &ledger, "--store", store]).args(arguments);
         command
             .env("HOME", self.home.path())
             .env("SACKER_USER", "crasher")
@@ -182,7 +176,9 @@ impl Site {
     /// What processes that died left behind in the places where files are: names of temporary files.
     pub(super) fn leftovers(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
-        for (directory, prefix) in [("ledger/_sacker/tmp", ""), ("store", ".unfinished-")] {
+        for (directory, prefix) in
+            [("ledger/_sacker/tmp", ""), ("store", ".unfinished-"), (".", ".sacker-export-")]
+        {
             let Ok(entries) = std::fs::read_dir(self.path(directory)) else { continue };
             let paths = entries.map(|entry| entry.expect("an entry"));
             let left = paths.filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix));

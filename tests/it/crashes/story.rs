@@ -32,7 +32,13 @@ pub(super) enum Step {
     Remove(Version),
     /// Deletes every blob that is old and that nothing refers to.
     Collect,
+    /// Writes the ledger over an earlier export.
+    Export,
 }
+
+/// Where exports go, and what is there before.
+const EXPORT: &str = "export.jsonl";
+const OLD_EXPORT: &str = "an older export\n";
 
 /// An attempt to add.
 #[derive(Debug, Clone)]
@@ -183,6 +189,7 @@ impl<'a> Story<'a> {
                 let words = "gc --delete --yes --period 1ms --max-percent 100";
                 words.split(' ').map(str::to_owned).collect()
             }
+            Step::Export => vec!["export".into(), "-o".into(), self.site.path(EXPORT).display().to_string()],
             Step::Add(file) => {
                 self.added.push(Added { sha256: digest(file), version: None });
                 vec!["add".into(), package, file.display().to_string()]
@@ -205,7 +212,7 @@ impl<'a> Story<'a> {
     /// The last request of this kind was acknowledged with this answer.
     pub(super) fn acknowledge(&mut self, step: &Step, answer: &str) {
         match step {
-            Step::Init | Step::Collect => {}
+            Step::Init | Step::Collect | Step::Export => {}
             Step::Add(_) => {
                 let version = answer.trim_end().parse().unwrap_or_else(|_| panic!("no version: '{answer}'"));
                 self.added.last_mut().expect("it was begun").version = Some(version);
@@ -234,7 +241,7 @@ impl<'a> Story<'a> {
             // Open: the outcome is not known, and sacker says so.
             Ended::Killed | Ended::Failed(Some(7), _) => false,
             Ended::Failed(Some(3), _) if matches!(step, Step::Untag(tag) if self.is_unset(tag)) => false,
-            ended => panic!("{step:?}: {ended:?}"),
+            ended @ Ended::Failed(..) => panic!("{step:?}: {ended:?}"),
         }
     }
 
@@ -266,8 +273,22 @@ impl<'a> Story<'a> {
         state.expect("the tag is read").is_none_or(|state| state.version.is_none())
     }
 
+    /// Puts something in the place of an export.
+    pub(super) fn have_export(&self) {
+        std::fs::write(self.site.path(EXPORT), OLD_EXPORT).expect("a file is written");
+    }
+
+    /// The export is as it was, or whole.
+    fn check_export(&self, when: &str) {
+        let Ok(text) = std::fs::read_to_string(self.site.path(EXPORT)) else { return };
+        let is_whole =
+            text.ends_with('\n') && text.lines().last().is_some_and(|line| line.starts_with("{\"end\""));
+        assert!(text == OLD_EXPORT || is_whole, "{when}: half an export: {text}");
+    }
+
     /// The oracle. `when` goes into the message.
     pub(super) fn check(&self, when: &str) {
+        self.check_export(when);
         let records = match self.site.wait_for(self.site.ledger.versions(&self.package)) {
             Err(error) if error.is_not_found() => Vec::new(),
             records => records.unwrap_or_else(|error| panic!("{when}: {error}")),

@@ -77,35 +77,29 @@ impl Place {
     /// As the 2015 client adds.
     pub(super) async fn old_version(&self, package: &str, number: i64) {
         let sha = Sha256::of(format!("old {number}").as_bytes());
-        match &self.raw {
-            Raw::Dynamo(client, table) => {
-                let put = client.put_item().table_name(table);
-                let put = put.item("package_name", text(package)).item("version", numeric(number));
-                let put = put.item("sha", text(&sha.to_string())).item("basename", text("app.jar"));
-                let put = put.item("mode", numeric(33188)).item("metadata", text("null"));
-                put.send().await.expect("put");
-            }
-            _ => {
-                let body = format!(r#"{{"sha": "{sha}", "basename": "app.jar", "mode": 33188}}"#);
-                self.put_object(&format!("{package}/versions/{number}"), body).await;
-            }
+        if let Raw::Dynamo(client, table) = &self.raw {
+            let put = client.put_item().table_name(table);
+            let put = put.item("package_name", text(package)).item("version", numeric(number));
+            let put = put.item("sha", text(&sha.to_string())).item("basename", text("app.jar"));
+            let put = put.item("mode", numeric(33188)).item("metadata", text("null"));
+            put.send().await.expect("put");
+        } else {
+            let body = format!(r#"{{"sha": "{sha}", "basename": "app.jar", "mode": 33188}}"#);
+            self.put_object(&format!("{package}/versions/{number}"), body).await;
         }
     }
 
     /// As the 2015 client tags; without a version, the word that it stores for `tag <package> latest <tag>`.
     pub(super) async fn old_tag(&self, package: &str, tag: &str, version: Option<i64>) {
-        match &self.raw {
-            Raw::Dynamo(client, table) => {
-                let version = version.map_or_else(|| text("latest"), numeric);
-                let put = client.put_item().table_name(format!("{table}-tags"));
-                let put = put.item("package_name", text(package)).item("tag", text(tag));
-                put.item("version", version).send().await.expect("put");
-            }
-            _ => {
-                let version = version.map_or_else(|| "latest".to_owned(), |version| version.to_string());
-                let body = format!(r#"{{"version": "{version}"}}"#);
-                self.put_object(&format!("{package}/tags/{tag}"), body).await;
-            }
+        if let Raw::Dynamo(client, table) = &self.raw {
+            let version = version.map_or_else(|| text("latest"), numeric);
+            let put = client.put_item().table_name(format!("{table}-tags"));
+            let put = put.item("package_name", text(package)).item("tag", text(tag));
+            put.item("version", version).send().await.expect("put");
+        } else {
+            let version = version.map_or_else(|| "latest".to_owned(), |version| version.to_string());
+            let body = format!(r#"{{"version": "{version}"}}"#);
+            self.put_object(&format!("{package}/tags/{tag}"), body).await;
         }
     }
 

@@ -202,7 +202,7 @@ pub(crate) fn tag_change(client: usize, to: Option<i64>, expected: Expectation, 
         Expectation::Seq(seq) => Expected::Seq(seq),
     };
     let mut change = TagChange::new(change, actor(client, "a test")).expecting(expected);
-    change.id = id.to_owned();
+    id.clone_into(&mut change.id);
     change
 }
 

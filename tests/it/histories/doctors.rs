@@ -212,6 +212,10 @@ pub(crate) fn of_latest(operations: &[Operation], truth: &Truth) -> Vec<Doctored
 
 /// Lies about one tag.
 pub(crate) fn of_tag(operations: &[Operation], truth: &Truth, tag: &str) -> Vec<Doctored> {
+    fn events<'a>(truth: &'a mut Truth, tag: &str) -> Option<&'a mut Vec<Event>> {
+        truth.events.get_mut(tag)
+    }
+
     let mut patient = Patient::new(operations, truth);
     let ids: HashSet<&str> =
         truth.events.get(tag).into_iter().flatten().map(|event| event.id.as_str()).collect();
@@ -223,9 +227,6 @@ pub(crate) fn of_tag(operations: &[Operation], truth: &Truth, tag: &str) -> Vec<
         (Call::Tag { id, .. }, Some(Answer::Changed { seq, .. })) if ids.contains(id.as_str()) => *seq,
         _ => None,
     };
-    fn events<'a>(truth: &'a mut Truth, tag: &str) -> Option<&'a mut Vec<Event>> {
-        truth.events.get_mut(tag)
-    }
     patient.doctor("two results swapped", |operations, _| {
         let (one, other) = apart(operations, read, |one, other| one < other)?;
         swap_answers(operations, one, other);

@@ -18,6 +18,7 @@ pub(crate) struct Entry {
 
 /// What a call did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::option_option, reason = "not told, and told that there was nothing, are two things")]
 pub(crate) enum Act {
     Read(Option<i64>),
     /// It wrote `to` over `from`; `from` is nothing where the call was not told.
@@ -29,6 +30,10 @@ pub(crate) enum Act {
 
 impl Act {
     /// The register after it; nothing if it cannot happen now.
+    #[expect(
+        clippy::option_option,
+        reason = "that it cannot happen, and that nothing is there after it, are two things"
+    )]
     fn apply(self, value: Option<i64>) -> Option<Option<i64>> {
         match self {
             Self::Read(read) => (read == value).then_some(value),

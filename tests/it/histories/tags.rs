@@ -115,7 +115,7 @@ fn check_write(operation: &Operation, event: &Event) -> Vec<String> {
             }
         }
         Some(Answer::Failed { is_open: false, .. } | Answer::Conflict { .. }) => {
-            says("false failure: its event exists")
+            says("false failure: its event exists");
         }
         Some(Answer::Failed { is_open: true, .. }) | None => {}
         Some(_) => says("no answer to a change"),

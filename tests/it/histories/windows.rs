@@ -73,7 +73,9 @@ pub(crate) async fn record(site: &Site, plan: &Plan) -> Recorded {
         }
         let count = plan.window.min(left).div_ceil(plan.workers);
         let seed = plan.seed.wrapping_add(window << 32);
-        workers.iter_mut().for_each(|worker| worker.order(count, seed, &packages));
+        for worker in &mut workers {
+            worker.order(count, seed, &packages);
+        }
         tokio::task::block_in_place(|| workers.iter_mut().for_each(Worker::wait));
         site.drain().await;
         lines.push(Line { client: 0, number: window, at: monotonic(), what: What::Barrier });
@@ -129,15 +131,14 @@ pub(crate) fn unexplained(operations: &[Operation]) -> Vec<String> {
     let is_explained = |operation: &&Operation| match (&operation.call, &operation.answer) {
         (_, Some(Answer::Failed { code, .. })) => *code == 7,
         // Clients change and read only what they know to be there.
-        (_, None | Some(Answer::Version(None))) => false,
-        (Call::Tag { .. }, Some(Answer::Changed { .. } | Answer::Tag { .. } | Answer::Conflict { .. })) => {
-            true
-        }
-        (Call::Read { .. }, Some(Answer::Tag { .. })) | (Call::Info { .. }, Some(Answer::Record { .. })) => {
-            true
-        }
-        (Call::Add { .. } | Call::Latest { .. }, Some(Answer::Version(Some(_)))) => true,
-        _ => false,
+        (call, Some(answer)) => matches!(
+            (call, answer),
+            (Call::Tag { .. }, Answer::Changed { .. } | Answer::Tag { .. } | Answer::Conflict { .. })
+                | (Call::Read { .. }, Answer::Tag { .. })
+                | (Call::Info { .. }, Answer::Record { .. })
+                | (Call::Add { .. } | Call::Latest { .. }, Answer::Version(Some(_)))
+        ),
+        (_, None) => false,
     };
     operations
         .iter()

@@ -43,7 +43,11 @@ async fn disturb(
             return;
         }
         (4, Some(version)) => {
-            let removal = Removal { at: jiff::Timestamp::now(), by: "alice".into(), reason: None };
+            let removal = Removal {
+                at: sacker::connect::Connect::default().clock.now(),
+                by: "alice".into(),
+                reason: None,
+            };
             let _ = bench.ledger.remove_version(package, version, &removal).await;
             return;
         }

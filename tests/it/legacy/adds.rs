@@ -64,7 +64,7 @@ pub(super) async fn our_package_is_listed_by_it(bed: Bed) {
 pub(super) async fn its_package_is_listed_by_us(bed: Bed) {
     bed.old_add("one").await;
     let packages: Vec<PackageName> = bed.ledger.packages().try_collect().await.expect("they are listed");
-    assert_eq!(packages, [bed.package.clone()]);
+    assert_eq!(packages, std::slice::from_ref(&bed.package));
 }
 
 /// History, hints and settings: none of them is a version, a tag or a package to it.

@@ -38,17 +38,14 @@ struct Bed {
 impl Bed {
     async fn open(target: Target) -> Option<Self> {
         let place = unique("legacy");
-        let (uri, peer) = match target {
-            Target::Dynamo => {
-                let server = testbed::dynamodb()?;
-                let client =
-                    sacker::aws::dynamo_client("us-east-1", Some(&server.endpoint), &server.connect()).await;
-                (server.uri(&place), Peer::dynamo(client.expect("a client"), &place))
-            }
-            _ => {
-                let server = testbed::minio()?;
-                (server.uri(&place), Peer::s3(server.client().await, &place))
-            }
+        let (uri, peer) = if target == Target::Dynamo {
+            let server = testbed::dynamodb()?;
+            let client =
+                sacker::aws::dynamo_client("us-east-1", Some(&server.endpoint), &server.connect()).await;
+            (server.uri(&place), Peer::dynamo(client.expect("a client"), &place))
+        } else {
+            let server = testbed::minio()?;
+            (server.uri(&place), Peer::s3(server.client().await, &place))
         };
         let (uri, connect): (LedgerUri, _) = (uri.parse().expect("a ledger URI"), testbed::connect());
         let ledger = ledger::open(&uri, &connect).await.expect("the ledger opens");

@@ -240,14 +240,12 @@ impl World {
         };
         let fate = self.mutant.map_or(WriteFate::AsAsked, |mutant| mutant.write(key, bytes, precondition));
         match fate {
-            WriteFate::AsAsked if !holds => return Put::Refused,
-            WriteFate::Pretended if holds => return Put::Written(revision),
-            WriteFate::Pretended => return Put::Refused,
-            WriteFate::Deleted if holds => {
+            WriteFate::AsAsked | WriteFate::Pretended | WriteFate::Deleted if !holds => return Put::Refused,
+            WriteFate::Pretended => return Put::Written(revision),
+            WriteFate::Deleted => {
                 self.objects.remove(key);
                 return Put::Written(revision);
             }
-            WriteFate::Deleted => return Put::Refused,
             WriteFate::AsAsked | WriteFate::Unconditional => {}
         }
         if key.contains("/versions/") && there.is_some() && *precondition == Precondition::Absent {
@@ -306,7 +304,7 @@ impl ModelObjects {
             let at_once = matches!(&request, Request::Get(key) if key == OWN_RECORD);
             if self.direct || at_once {
                 let mutant = world.mutant.take();
-                let nth = world.objects.len() as u32;
+                let nth = u32::try_from(world.objects.len()).expect("few objects");
                 let answer = world.carry_out(&request, (usize::MAX, nth), None);
                 world.mutant = mutant;
                 return Ok(answer);

@@ -196,7 +196,7 @@ async fn collection_refuses_what_it_cannot_do_safely() {
         assert!(error.to_string().contains(why), "{error}");
     };
     refused(&Cycle { ledgers: &[], ..cycle }, "no ledger says").await;
-    let short = Rules { grace: Duration::from_secs(3600), ..cycle.rules };
+    let short = Rules { grace: Duration::from_hours(1), ..cycle.rules };
     refused(&Cycle { rules: short, ..cycle }, "is shorter than").await;
     collect(&cycle).await.expect("an empty store and an empty ledger are fine");
     let blob = place.file("blob", "content");
