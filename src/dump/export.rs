@@ -6,7 +6,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use super::line::{EndLine, Header, Line, TagLine, encode_line, to_json};
 use super::package::PackageDump;
 use super::read::Totals;
-use crate::error::{Error, Meaning, Result, io_reason};
+use crate::error::{Error, Meaning, Missing, Result, io_reason};
 use crate::ledger::Ledger;
 use crate::model::{Hasher, PackageName};
 
@@ -52,19 +52,26 @@ pub async fn export(
     let numbering = ledger.numbering().await?;
     let mut names: Vec<PackageName> = match packages {
         Some(packages) => packages.to_vec(),
-        None => ledger.packages().try_collect().await?,
+        None => ledger.all_packages().try_collect().await?,
     };
     // By bytes, which is how Rust compares text.
     names.sort();
     names.dedup();
     let mut writer = Writer { out, hasher: Hasher::default(), totals: Totals::default() };
     writer.line(to_json(&Header::new(numbering)), progress).await?;
+    let is_named = packages.is_some();
     let read = |package: PackageName| async move {
-        let dump = PackageDump::read(ledger, &package).await?;
-        Ok::<_, Error>((package, dump))
+        match PackageDump::read(ledger, &package).await {
+            // What only looks like a package, such as the history of a tag called `versions`.
+            Err(error) if !is_named && matches!(error.meaning(), Meaning::NotFound(Missing::Package(_))) => {
+                Ok::<_, Error>(None)
+            }
+            dump => dump.map(|dump| Some((package, dump))),
+        }
     };
     let mut dumps = stream::iter(names).map(read).buffered(READS);
-    while let Some((package, dump)) = dumps.try_next().await? {
+    while let Some(dump) = dumps.try_next().await? {
+        let Some((package, dump)) = dump else { continue };
         writer.totals.packages += 1;
         for record in dump.versions {
             writer.totals.versions += 1;

@@ -168,6 +168,12 @@ pub trait Ledger: Send + Sync + Debug {
     /// All packages, in no promised order across directories, each once.
     fn packages(&self) -> BoxStream<'_, Result<PackageName>>;
 
+    /// As [`Ledger::packages`], for those who must miss nothing: also packages of 2015 with a component that the layout uses
+    /// itself (`a/versions/b`). Costs more listings, and may name a package that has no version.
+    fn all_packages(&self) -> BoxStream<'_, Result<PackageName>> {
+        self.packages()
+    }
+
     /// All versions of a package, oldest first, removed ones included.
     async fn versions(&self, package: &PackageName) -> Result<Vec<VersionRecord>>;
 

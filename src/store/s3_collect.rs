@@ -328,6 +328,10 @@ impl Collect for S3Store {
 
     async fn purge(&self, blob: &StoredBlob) -> Result<()> {
         let versions = self.versions_of(&blob.sha256).await?;
+        if !versions.is_hidden {
+            // Shown again since it was planned.
+            return Ok(());
+        }
         self.delete_versions(blob, &versions).await?;
         for id in versions.markers.iter().rev() {
             self.delete_version(&blob.sha256, id).await?;

@@ -8,7 +8,7 @@ use sacker::error::Meaning;
 use sacker::exit::Exit;
 use sacker::ledger::{self, InitOptions, Ledger, ProbeOptions};
 use sacker::model::{
-    Actor, Change, EventSource, LedgerUri, NewVersion, PackageName, Sha256, TagChange, TagName,
+    Actor, Change, EventSource, LedgerUri, NewVersion, Numbering, PackageName, Sha256, TagChange, TagName,
 };
 
 use crate::support::faultgate::{Action, Gate, Match, Rule};
@@ -184,6 +184,23 @@ async fn a_broken_server_is_refused_for_writes() {
     // A better release of the same server.
     open(&server.endpoint, "").await.init(&probing).await.expect("sound");
     open(&server.endpoint, "").await.add(&package(), &new()).await.expect("mended");
+}
+
+/// The numbering of a ledger is chosen once, also where the server would let it be overwritten.
+#[tokio::test]
+async fn setting_up_again_on_a_broken_server_keeps_the_numbering() {
+    let Some(server) = testbed::versitygw() else { return };
+    let gate = gate(&server, Fault::IgnoresIfNoneMatch);
+    let (bucket, connect) = (unique("again"), server.connect());
+    let open = async |endpoint: &str| {
+        let uri = through(endpoint, &bucket, "&single_writer=true");
+        ledger::open(&uri, &connect).await.expect("opened")
+    };
+    let sequence = InitOptions { numbering: Some(Numbering::Sequence), ..InitOptions::default() };
+    open(&server.endpoint).await.init(&sequence).await.expect("set up");
+    open(&gate.url()).await.init(&InitOptions::default()).await.expect("it is there");
+    let added = open(&server.endpoint).await.add(&package(), &new()).await.expect("added");
+    assert_eq!(added.version.get(), 1);
 }
 
 /// A busy server is not a broken one.

@@ -144,8 +144,19 @@ impl Run<'_> {
         if self.args.delete && !self.args.yes {
             let would = self.cycle(false).await?;
             let (blobs, leftovers) = would.due();
-            if blobs + leftovers > 0 {
-                let what = format!("{blobs} blobs and {leftovers} leftovers of uploads");
+            // What waits now goes later in this very command.
+            let waits = |(decision, _): &&(Decision, gc::Outcome)| {
+                matches!(
+                    decision.verdict,
+                    Verdict::Condemn
+                        | Verdict::Waiting { .. }
+                        | Verdict::Hide { .. }
+                        | Verdict::Hidden { .. }
+                )
+            };
+            let later = if self.args.wait { would.blobs.iter().filter(waits).count() } else { 0 };
+            if blobs + leftovers + later > 0 {
+                let what = format!("{} blobs and {leftovers} leftovers of uploads", blobs + later);
                 if !confirm(format!("delete {what} in {place}")).await? {
                     note(format_args!("nothing was changed"));
                     return Ok(self.items(&would));

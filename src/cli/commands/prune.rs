@@ -97,7 +97,12 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
     for package in packages {
         let records = ledger.versions(&package).await?;
         let tags = ledger.tags(&package).await?;
-        for (record, fate) in plan(&records, &tags, policy, session.connect.clock.now()) {
+        let server = ledger.server_time();
+        if let (Some(server), Some(_)) = (&server, args.keep_younger_than) {
+            server.check()?;
+        }
+        let now = server.map_or_else(|| session.connect.clock.now(), |server| server.time);
+        for (record, fate) in plan(&records, &tags, policy, now) {
             let fate = word(fate);
             items.push(PruneItem { package: package.clone(), version: record.version, fate });
         }

@@ -81,13 +81,17 @@ fn all<'a>(
 ) -> impl futures::Stream<Item = Result<Checked>> + 'a {
     let one = move |package: Result<PackageName>| async move {
         match package {
-            Ok(package) => verify_package(ledger, &package, None).await.map(Some),
+            Ok(package) => match verify_package(ledger, &package, None).await {
+                // What only looks like a package, such as the history of a tag called `versions`.
+                Err(error) if error.is_not_found() => Ok(None),
+                checked => checked.map(Some),
+            },
             // The built-in default has no directory before the first `add`: an empty ledger, not a broken one.
             Err(error) if error.is_not_found() && session.local_default().is_some() => Ok(None),
             Err(error) => Err(error),
         }
     };
-    ledger.packages().map(one).buffered(READS).try_filter_map(|checked| async move { Ok(checked) })
+    ledger.all_packages().map(one).buffered(READS).try_filter_map(|checked| async move { Ok(checked) })
 }
 
 /// Reports what was found in one package, and reads its blobs if that was asked for.

@@ -147,7 +147,11 @@ impl<O: ConditionalObjects> Ledger for ObjectLedger<O> {
     }
 
     fn packages(&self) -> BoxStream<'_, Result<PackageName>> {
-        self.walk_packages()
+        self.walk_packages(false)
+    }
+
+    fn all_packages(&self) -> BoxStream<'_, Result<PackageName>> {
+        self.walk_packages(true)
     }
 
     async fn versions(&self, package: &PackageName) -> Result<Vec<VersionRecord>> {
@@ -203,6 +207,7 @@ impl<O: ConditionalObjects> Ledger for ObjectLedger<O> {
     }
 
     async fn repair(&self, package: &PackageName) -> Result<Option<String>> {
+        self.check_writable().await?;
         let shown = |version: Option<Version>| {
             version.map_or_else(|| "nothing".to_owned(), |version| format!("version {version}"))
         };
@@ -231,11 +236,13 @@ impl<O: ConditionalObjects> Ledger for ObjectLedger<O> {
 
     #[cfg(feature = "cli")]
     async fn restore_version(&self, record: &VersionRecord) -> Result<Restored> {
+        self.check_writable().await?;
         self.put_version_back(record).await
     }
 
     #[cfg(feature = "cli")]
     async fn restore_tag(&self, package: &PackageName, dump: &TagDump) -> Result<Restored> {
+        self.check_writable().await?;
         self.put_tag_back(package, dump).await
     }
 

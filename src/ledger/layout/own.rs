@@ -87,11 +87,14 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
             None
         };
         let wanted = options.numbering.unwrap_or_else(|| self.objects.default_numbering());
-        if wanted == Numbering::Sequence && self.objects.get(keys::LEDGER).await?.is_none() {
+        let is_there = self.objects.get(keys::LEDGER).await?.is_some();
+        if wanted == Numbering::Sequence && !is_there {
             self.check_no_timestamps().await?;
         }
         let body = LedgerBody { versions: wanted, probe: verdict.clone() };
-        match self.put_own(&body, Precondition::Absent).await? {
+        // Looked at before: a server that ignores the condition would overwrite the numbering.
+        let put = if is_there { Put::Refused } else { self.put_own(&body, Precondition::Absent).await? };
+        match put {
             Put::Written(_) => done.push(format!("versions are numbered by {}", wanted.as_str())),
             Put::Refused => {
                 let found = self.keep_verdict(verdict.as_ref()).await?;
@@ -151,7 +154,7 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
 
     /// A place that 2015 clients used already cannot become a sequence: their numbers are far above any sequence.
     async fn check_no_timestamps(&self) -> Result<()> {
-        let Some(package) = self.walk_packages().try_next().await? else { return Ok(()) };
+        let Some(package) = self.walk_packages(false).try_next().await? else { return Ok(()) };
         match self.highest_listed(&package).await? {
             Some(version) if version.get() >= FIRST_TIMESTAMP => {
                 let meaning = Meaning::Conflict {

@@ -19,8 +19,9 @@ struct Walk<F> {
 
 impl<O: ConditionalObjects> ObjectLedger<O> {
     /// All packages. A prefix is a package if it has `versions/` below it; other names below it may be packages too,
-    /// since package names contain `/`.
-    pub(super) fn walk_packages(&self) -> BoxStream<'_, Result<PackageName>> {
+    /// since package names contain `/`. `whole` also looks below the names that the layout uses itself, where only packages of
+    /// 2015 can be.
+    pub(super) fn walk_packages(&self, whole: bool) -> BoxStream<'_, Result<PackageName>> {
         let start = Walk {
             queue: VecDeque::from([String::new()]),
             running: FuturesUnordered::new(),
@@ -45,7 +46,7 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
                 }
                 let deeper = |name: &&String| {
                     let own = prefix.is_empty() && *name == keys::OWN;
-                    !own && !keys::RESERVED.contains(&name.as_str())
+                    !own && (whole || !keys::RESERVED.contains(&name.as_str()))
                 };
                 walk.queue.extend(names.iter().filter(deeper).map(|name| format!("{prefix}{name}/")));
             }

@@ -54,7 +54,9 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
     /// # Errors
     /// What says nothing about the server's promises: `Denied`, `Unavailable`, `Throttled`, `NotFound(Backend)`.
     pub(super) async fn run_probe(&self, options: &ProbeOptions) -> Result<ProbeReport> {
-        let now = self.connect.clock.now().as_second();
+        // The server's time: the keys of others are swept by their age.
+        let server = self.objects.server_time().map(|server| server.time);
+        let now = server.unwrap_or_else(|| self.connect.clock.now()).as_second();
         let base = format!("{}{now}-{}/", keys::PROBE, uuid::Uuid::new_v4().simple());
         let outcome = self.probe_below(&base, options).await;
         if let Err(error) = self.sweep(&base, now).await {

@@ -199,7 +199,9 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
             Numbering::Sequence => self.highest_in_sequence(package, hint.version).await,
             Numbering::Timestamp => {
                 // List from the hint itself on, so that a hint that names a real version is never alone the answer.
-                let before = hint.version.and_then(|version| Version::new(version.get() - 1));
+                // Only among numbers of this length is the order of texts that of numbers: an import may bring others.
+                let stamp = hint.version.filter(|version| version.get() >= super::FIRST_TIMESTAMP);
+                let before = stamp.and_then(|version| Version::new(version.get() - 1));
                 let mut numbers = self.numbers(package, before).await?;
                 if numbers.is_empty() && before.is_some() {
                     numbers = self.numbers(package, None).await?;
@@ -283,7 +285,8 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         package.check_new()?;
         check_basename(&new.basename)?;
         let (numbering, hint) = self.numbering_and_hint(package).await?;
-        if hint.is_some() {
+        // Where it was read already it costs nothing, also for a client that may not read the package.
+        if hint.is_some() || self.own.initialized() {
             self.check_writable().await?;
         }
         let highest = match &hint {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::stream::{StreamExt as _, TryStreamExt as _};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Meaning, Missing, Result};
 use crate::ledger::Ledger;
 use crate::model::Sha256;
 
@@ -19,6 +19,8 @@ pub struct Roots {
     pub referrers: BTreeMap<Sha256, String>,
     /// Versions that were read and are not removed.
     pub versions: u64,
+    /// The first ledger without a single one.
+    pub empty: Option<String>,
 }
 
 impl Roots {
@@ -38,9 +40,18 @@ pub async fn mark(ledgers: &[Arc<dyn Ledger>], kept: &BTreeMap<Sha256, String>) 
     if ledgers.is_empty() {
         return Err(Error::invalid("no ledger says what is referred to"));
     }
-    let mut roots = Roots { referrers: kept.clone(), versions: 0 };
+    let mut roots = Roots { referrers: kept.clone(), versions: 0, empty: None };
     for ledger in ledgers {
-        let versions = ledger.packages().map_ok(|package| async move { ledger.versions(&package).await });
+        let before = roots.versions;
+        let versions = ledger.all_packages().map_ok(|package| async move {
+            match ledger.versions(&package).await {
+                // What only looks like a package, such as the history of a tag called `versions`.
+                Err(error) if matches!(error.meaning(), Meaning::NotFound(Missing::Package(_))) => {
+                    Ok(Vec::new())
+                }
+                found => found,
+            }
+        });
         let mut versions = versions.try_buffer_unordered(SIDE_BY_SIDE);
         while let Some(records) = versions.next().await {
             for record in records?.into_iter().filter(|record| !record.is_removed()) {
@@ -48,6 +59,9 @@ pub async fn mark(ledgers: &[Arc<dyn Ledger>], kept: &BTreeMap<Sha256, String>) 
                 let name = || format!("{}@{}", record.package, record.version);
                 roots.referrers.entry(record.sha256).or_insert_with(name);
             }
+        }
+        if roots.versions == before {
+            roots.empty.get_or_insert_with(|| ledger.uri().to_string());
         }
     }
     Ok(roots)

@@ -42,9 +42,10 @@ impl Rules {
         }
     }
 
-    /// How long a hidden blob waits: until whoever saw it before has written its version, or never will.
+    /// How long a hidden blob waits: until whoever saw it before has written its version, or never will. Twice the time in
+    /// which that must begin, since it may take its time.
     pub fn wait_after_hiding(&self) -> Duration {
-        self.publish_within.max(self.period).saturating_add(self.resolution)
+        (self.publish_within * 2).max(self.period).saturating_add(self.resolution)
     }
 }
 

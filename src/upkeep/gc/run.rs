@@ -104,9 +104,10 @@ pub async fn collect(cycle: &Cycle<'_>) -> Result<Report> {
     let now = store.now().await?;
     let (blobs, foreign) = list(store).await?;
     let roots = mark(cycle.ledgers, cycle.kept).await?;
-    if roots.versions == 0 && !blobs.is_empty() && !cycle.empty_ledgers {
-        return Err(Error::invalid("no ledger has a single version, so every blob would be garbage")
-            .with_hint("check --ledger; if that is right, add --force"));
+    if let (Some(uri), false, false) = (&roots.empty, blobs.is_empty(), cycle.empty_ledgers) {
+        let rule =
+            format!("ledger {uri} has not a single version, so all blobs of its packages would be garbage");
+        return Err(Error::invalid(rule).with_hint("check --ledger; if that is right, add --force"));
     }
 
     let is_referenced = |sha256: &Sha256| roots.contains(sha256);

@@ -209,6 +209,18 @@ async fn collection_refuses_what_it_cannot_do_safely() {
 }
 
 #[tokio::test]
+async fn an_empty_ledger_beside_another_stops_it() {
+    let Some((mut place, blob, rules)) = condemned(Kind::File).await else { return };
+    let uri = file_uri(&place.folder.path().join("empty"));
+    let empty = sacker::ledger::open(&uri, &Connect::default()).await.expect("it opens");
+    empty.init(&sacker::ledger::InitOptions::default()).await.expect("it is set up");
+    place.ledgers.push(empty);
+    let error = place.cycle(&*place.collected, rules).await.expect_err("perhaps a wrong name");
+    assert!(error.to_string().contains(&uri.to_string()), "{error}");
+    assert!(is_there(&place, &blob).await);
+}
+
+#[tokio::test]
 async fn a_ledger_that_cannot_be_read_stops_it() {
     let Some((mut place, blob, rules)) = condemned(Kind::File).await else { return };
     let uri = file_uri(&place.folder.path().join("no-such-ledger"));

@@ -209,3 +209,16 @@ async fn a_record_edited_by_hand_is_corrupt_and_names_its_key() {
     let error = ledger.tag(&package(), &live()).await.expect_err("corrupt");
     assert!(matches!(error.meaning(), Meaning::Corrupt { .. }), "{error}");
 }
+
+#[tokio::test]
+async fn a_number_of_another_length_behind_the_hint_is_the_newest() {
+    let ledger = ledger(Numbering::Timestamp);
+    let sha = Sha256::of(b"x");
+    // An import brought 1 to 9; a writer that may not touch the hint added by its clock.
+    for number in (1..=9).chain([1_795_223_159_828]) {
+        let body = format!("{{\"sha\": \"{sha}\", \"basename\": \"app.jar\", \"mode\": 33188}}");
+        write(&ledger, &format!("cluster/role/env/job/versions/{number}"), &body).await;
+    }
+    write(&ledger, "cluster/role/env/job/tags/latest", "{\"version\": 9}").await;
+    assert_eq!(ledger.latest(&package()).await.expect("latest").version, version(1_795_223_159_828));
+}
