@@ -39,7 +39,7 @@ fuzz: ## Fuzz every decoder (FUZZ_SECONDS each, 60 by default) and keep what bri
 .PHONY: soak
 soak: testbed ## Run tests at a night's figures (GROUP=ledger, faults, histories-dynamo, ...; all without it)
 	$(say) "building the binaries and the tests"
-	cargo build --quiet --profile soak --bins --tests
+	cargo build --quiet --bins --tests
 	@soak/run $(GROUP)
 
 .PHONY: lint

@@ -1,5 +1,6 @@
 //! Who does what at the same time, and how much may go wrong meanwhile.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -83,9 +84,17 @@ pub(super) fn stamp(skew: i64) -> i64 {
     NOW + skew
 }
 
+/// Longer than any pause.
+const DEADLINE: Duration = Duration::from_hours(1);
+
+/// How often a client pauses before its deadline is over: enough for every race here, so that no run is endless.
+const PAUSES: u32 = 6;
+
+/// A clock that stands still, and jumps by a deadline when a client has paused too often. How long a pause is must not matter: it is random.
 #[derive(Debug)]
 struct ModelClock {
     skew: i64,
+    pauses: Arc<AtomicU32>,
 }
 
 impl Clock for ModelClock {
@@ -94,10 +103,11 @@ impl Clock for ModelClock {
     }
 
     fn monotonic(&self) -> Duration {
-        Duration::ZERO
+        DEADLINE * (self.pauses.load(Ordering::Relaxed) / PAUSES)
     }
 
     fn sleep(&self, _duration: Duration) -> BoxFuture<'static, ()> {
+        self.pauses.fetch_add(1, Ordering::Relaxed);
         futures::future::ready(()).boxed()
     }
 }
@@ -113,10 +123,10 @@ pub(super) fn live() -> TagName {
 /// A ledger of the product over the modelled objects.
 pub(super) fn ledger(objects: ModelObjects, skew: i64) -> ObjectLedger<ModelObjects> {
     static CONNECT: LazyLock<Connect> =
-        LazyLock::new(|| Connect { deadline: Duration::from_secs(1), ..Connect::default() });
+        LazyLock::new(|| Connect { deadline: DEADLINE, ..Connect::default() });
     static URI: LazyLock<LedgerUri> =
         LazyLock::new(|| "s3://model?versions=timestamp".parse().expect("a URI"));
-    let connect = Connect { clock: Arc::new(ModelClock { skew }), ..CONNECT.clone() };
+    let connect = Connect { clock: Arc::new(ModelClock { skew, pauses: Arc::default() }), ..CONNECT.clone() };
     ObjectLedger::new(URI.clone(), objects, connect)
 }
 

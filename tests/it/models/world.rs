@@ -241,7 +241,10 @@ impl World {
         let fate = self.mutant.map_or(WriteFate::AsAsked, |mutant| mutant.write(key, bytes, precondition));
         match fate {
             WriteFate::AsAsked | WriteFate::Pretended | WriteFate::Deleted if !holds => return Put::Refused,
-            WriteFate::Pretended => return Put::Written(revision),
+            WriteFate::Pretended => {
+                let same = there.map(|stored| stored.object.revision.clone());
+                return Put::Written(same.unwrap_or(revision));
+            }
             WriteFate::Deleted => {
                 self.objects.remove(key);
                 return Put::Written(revision);
