@@ -215,7 +215,7 @@ async fn a_number_of_another_length_behind_the_hint_is_the_newest() {
     let ledger = ledger(Numbering::Timestamp);
     let sha = Sha256::of(b"x");
     // An import brought 1 to 9; a writer that may not touch the hint added by its clock.
-    for number in (1..=9).chain([1_795_223_159_828]) {
+    for number in (1..=9_i64).chain([1_795_223_159_828]) {
         let body = format!("{{\"sha\": \"{sha}\", \"basename\": \"app.jar\", \"mode\": 33188}}");
         write(&ledger, &format!("cluster/role/env/job/versions/{number}"), &body).await;
     }
