@@ -28,7 +28,7 @@ pub struct Cycle<'a> {
     pub rules: Rules,
     /// Whether anything is changed; otherwise it is only said what would be.
     pub act: bool,
-    /// Go on although no ledger has a single version: nearly always that is the wrong ledger.
+    /// Go on although a ledger has not a single version: nearly always that is the wrong ledger.
     pub empty_ledgers: bool,
 }
 

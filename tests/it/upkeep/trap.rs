@@ -201,23 +201,11 @@ async fn collection_refuses_what_it_cannot_do_safely() {
     collect(&cycle).await.expect("an empty store and an empty ledger are fine");
     let blob = place.file("blob", "content");
     place.publisher().ensure(blob.file(), &|_| {}).await.expect("stored");
-    refused(&cycle, "no ledger has a single version").await;
+    refused(&cycle, "has not a single version").await;
 
     let Some(place) = Place::new(Kind::Unversioned, "2s&create_only=true").await else { return };
     let cycle = Cycle { store: &*place.collected, ledgers: &place.ledgers, rules: place.rules(), ..cycle };
     refused(&cycle, "create-only and keeps no versions").await;
-}
-
-#[tokio::test]
-async fn an_empty_ledger_beside_another_stops_it() {
-    let Some((mut place, blob, rules)) = condemned(Kind::File).await else { return };
-    let uri = file_uri(&place.folder.path().join("empty"));
-    let empty = sacker::ledger::open(&uri, &Connect::default()).await.expect("it opens");
-    empty.init(&sacker::ledger::InitOptions::default()).await.expect("it is set up");
-    place.ledgers.push(empty);
-    let error = place.cycle(&*place.collected, rules).await.expect_err("perhaps a wrong name");
-    assert!(error.to_string().contains(&uri.to_string()), "{error}");
-    assert!(is_there(&place, &blob).await);
 }
 
 #[tokio::test]
