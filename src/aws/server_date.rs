@@ -32,7 +32,9 @@ impl Intercept for ServerDate {
         _components: &RuntimeComponents,
         _settings: &mut ConfigBag,
     ) -> Result<(), aws_sdk_s3::error::BoxError> {
-        let date = context.response().headers().get("date");
+        let headers = context.response().headers();
+        // An answer with an age was kept by a cache: its date is the one of another exchange.
+        let date = headers.get("date").filter(|_| headers.get("age").is_none());
         let date = date.and_then(|date| DateTime::from_str(date, Format::HttpDate).ok());
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = date.as_ref().and_then(timestamp);
         Ok(())
