@@ -7,11 +7,9 @@
 pub(crate) mod bucket;
 mod credentials;
 #[cfg(any(feature = "ledger-s3", feature = "store-s3"))]
-mod date;
+pub(crate) mod date;
 pub mod error;
 mod http;
-#[cfg(feature = "store-s3")]
-pub(crate) mod server_date;
 
 use std::time::Duration;
 

@@ -25,7 +25,7 @@ use super::source::Source;
 use super::timing::Timing;
 use super::{BlobFile, BlobInfo, BlobReader, Progress, PutOutcome, Store, multipart};
 use crate::aws::bucket::{Bucket, Operation};
-use crate::aws::server_date::{ServerDate, timestamp};
+use crate::aws::date::{AnswerDate, timestamp};
 use crate::aws::{status_and_code, transfer_timeouts};
 use crate::connect::Connect;
 use crate::crash_point::around;
@@ -91,7 +91,7 @@ impl S3Store {
     /// The blob's size and age; nothing on 404, which may also mean that there is no bucket.
     async fn look(&self, key: &str) -> std::result::Result<Option<Seen>, Look> {
         let request = self.bucket.client.head_object().bucket(&self.bucket.name).key(self.bucket.key(key));
-        let date = ServerDate::default();
+        let date = AnswerDate::default();
         match request.customize().interceptor(date.clone()).send().await {
             Ok(head) => Ok(Some(Seen {
                 info: BlobInfo {

@@ -17,7 +17,7 @@ use super::collect::{
 use super::s3::S3Store;
 use super::timing::Timing;
 use crate::aws::bucket::Operation;
-use crate::aws::server_date::{ServerDate, timestamp};
+use crate::aws::date::{AnswerDate, timestamp};
 use crate::aws::status_and_code;
 use crate::error::{Error, Meaning, Result};
 use crate::model::Sha256;
@@ -232,7 +232,7 @@ impl Collect for S3Store {
     }
 
     async fn now(&self) -> Result<Timestamp> {
-        let date = ServerDate::default();
+        let date = AnswerDate::default();
         let request = self.bucket.client.head_bucket().bucket(&self.bucket.name).customize();
         if let Err(error) = request.interceptor(date.clone()).send().await {
             if status_and_code(&error).0 == Some(404) {

@@ -7,11 +7,14 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::server_clock::DATE_LAG;
+
 /// G where nobody says otherwise.
 const GRACE: Duration = Duration::from_hours(24);
 
-/// Clocks and dates of S3 are in whole seconds: two times that are closer may be in either order.
-pub const RESOLUTION: Duration = Duration::from_secs(1);
+/// Two times of a store that are closer than this may be in either order: one may be the time of an object, the other the
+/// `Date` of an answer.
+pub const RESOLUTION: Duration = DATE_LAG;
 
 /// The times that follow from the grace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,9 +76,9 @@ mod tests {
         let timing = Timing::new(Some(Duration::from_secs(100)));
         for (modified, now, fresh) in [
             (at(1000), at(1000), true),
-            (at(1000), at(1048), true),
-            // The second that the server's dates leave open counts against it.
-            (at(1000), at(1049), false),
+            (at(1000), at(1047), true),
+            // What the server's dates leave open counts against it.
+            (at(1000), at(1048), false),
             (at(1000), at(2000), false),
             // By a clock that was set back: collection measures by the same clock.
             (at(1000), at(900), true),
