@@ -3,8 +3,9 @@
 //!
 //! A debug build started with `SACKER_CRASH_AT=<name>[:<nth>]` ends there at once, as by `kill -9`: nothing is cleaned up,
 //! no destructor runs. With `SACKER_CRASH_TRACE=<file>` it appends a line for each point it passes instead (the name, and
-//! where it has one the path and the bytes there), so that a test can arm exactly those that a command reaches. A release build has none of this. Not responsible for faults that come
-//! from outside (lost replies, refusals): those need a server or a proxy.
+//! where it has one the path and the bytes there), so that a test can arm exactly those that a command reaches. A release
+//! build has none of this. Not responsible for faults that come from outside (lost replies, refusals): those need a server
+//! or a proxy.
 
 use std::path::Path;
 
@@ -68,8 +69,14 @@ pub const POINTS: &[&str] = &[
     "gc.delete.before",
     "gc.discard.after",
     "gc.discard.before",
+    "gc.hide.after",
+    "gc.hide.before",
     "gc.manifest.after",
     "gc.manifest.before",
+    "gc.purge.after",
+    "gc.purge.before",
+    "gc.restore.after",
+    "gc.restore.before",
     // Blobs on S3.
     "store.s3.complete.after",
     "store.s3.complete.before",

@@ -114,7 +114,9 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
     async fn set_hint_blindly(&self, package: &PackageName, version: Version) {
         let key = keys::latest_hint(package);
         let body = records::encode_hint(Some(version));
-        if let Err(error) = self.objects.put(&key, body, Precondition::None, &BTreeMap::new()).await {
+        let metadata = BTreeMap::new();
+        let put = around("ledger.hint", self.objects.put(&key, body, Precondition::None, &metadata));
+        if let Err(error) = put.await {
             tracing::debug!(%package, %error, "the hint for 2015 readers was not set");
         }
     }

@@ -164,7 +164,7 @@ async fn show_again(cycle: &Cycle<'_>, manifest: &mut Manifest, report: &mut Rep
     let roots = mark(cycle.ledgers, cycle.kept).await?;
     for entry in report.blobs.iter_mut().filter(|entry| is_hidden(entry)) {
         if roots.contains(&entry.0.blob.sha256) {
-            cycle.store.restore(&entry.0.blob).await?;
+            around("gc.restore", cycle.store.restore(&entry.0.blob)).await?;
             manifest.blobs.remove(&entry.0.blob.sha256);
             entry.1 = Outcome::Changed;
         }
@@ -238,13 +238,13 @@ async fn carry_out(
         let blob = &decision.blob;
         let outcome = match decision.verdict {
             Verdict::Delete { .. } => of(around("gc.delete", store.delete(blob)).await?),
-            Verdict::Hide { .. } => of(store.hide(blob).await?),
+            Verdict::Hide { .. } => of(around("gc.hide", store.hide(blob)).await?),
             Verdict::Restore => {
-                store.restore(blob).await?;
+                around("gc.restore", store.restore(blob)).await?;
                 Outcome::Done
             }
             Verdict::Purge { .. } => {
-                store.purge(blob).await?;
+                around("gc.purge", store.purge(blob)).await?;
                 Outcome::Done
             }
             _ => Outcome::None,

@@ -24,29 +24,48 @@ struct Scenario {
     on: fn(Target) -> bool,
     /// Dies only at points that begin so: others are cheaper to reach elsewhere.
     only: &'static str,
+    place: Place,
+    /// Whether the oracle holds at the death already: not before there is a ledger, nor while a version waits for its
+    /// hidden blob.
+    is_whole: bool,
 }
 
-const ANYWHERE: fn(Target) -> bool = |_| true;
+/// Where a scenario takes place.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    /// On a package of its own beside those of the others.
+    Shared,
+    /// Where nobody set anything up.
+    Unmade,
+    /// Alone: collection deletes what all others left.
+    Own,
+    /// Alone, and what is deleted is hidden first.
+    CreateOnly,
+}
+
+/// What most scenarios have in common.
+const SHARED: Scenario = Scenario {
+    name: "",
+    prepare: |_| {},
+    step: new_file,
+    on: |_| true,
+    only: "",
+    place: Place::Shared,
+    is_whole: true,
+};
 
 /// Where there are parts.
 const ON_S3: fn(Target) -> bool = |target| matches!(target, Target::Minio | Target::Versitygw);
 
 const SCENARIOS: &[Scenario] = &[
-    Scenario { name: "init", prepare: |_| {}, step: |_| Step::Init, on: ANYWHERE, only: "" },
-    Scenario { name: "first add", prepare: |_| {}, step: new_file, on: ANYWHERE, only: "" },
-    Scenario {
-        name: "next add",
-        prepare: |story| story.have_versions(2),
-        step: new_file,
-        on: ANYWHERE,
-        only: "",
-    },
+    Scenario { name: "init", step: |_| Step::Init, place: Place::Unmade, is_whole: false, ..SHARED },
+    Scenario { name: "first add", ..SHARED },
+    Scenario { name: "next add", prepare: |story| story.have_versions(2), ..SHARED },
     Scenario {
         name: "add of known bytes",
         prepare: |story| story.have_known_bytes(),
         step: known_file,
-        on: ANYWHERE,
-        only: "",
+        ..SHARED
     },
     Scenario {
         name: "large add",
@@ -54,24 +73,13 @@ const SCENARIOS: &[Scenario] = &[
         step: |story| Step::Add(story.site.new_file(LARGE)),
         on: ON_S3,
         only: "store.s3.",
+        ..SHARED
     },
-    Scenario {
-        name: "first tag",
-        prepare: |story| story.have_versions(1),
-        step: tag_newest,
-        on: ANYWHERE,
-        only: "",
-    },
-    Scenario { name: "tag", prepare: tagged, step: tag_newest, on: ANYWHERE, only: "" },
-    Scenario { name: "untag", prepare: tagged, step: |_| Step::Untag(LIVE), on: ANYWHERE, only: "" },
-    Scenario { name: "tag after untag", prepare: untagged, step: tag_newest, on: ANYWHERE, only: "" },
-    Scenario {
-        name: "remove",
-        prepare: tagged,
-        step: |story| Step::Remove(story.newest()),
-        on: ANYWHERE,
-        only: "",
-    },
+    Scenario { name: "first tag", prepare: |story| story.have_versions(1), step: tag_newest, ..SHARED },
+    Scenario { name: "tag", prepare: tagged, step: tag_newest, ..SHARED },
+    Scenario { name: "untag", prepare: tagged, step: |_| Step::Untag(LIVE), ..SHARED },
+    Scenario { name: "tag after untag", prepare: untagged, step: tag_newest, ..SHARED },
+    Scenario { name: "remove", prepare: tagged, step: |story| Step::Remove(story.newest()), ..SHARED },
     Scenario {
         name: "add of known and old bytes",
         prepare: |story| {
@@ -81,6 +89,7 @@ const SCENARIOS: &[Scenario] = &[
         step: known_file,
         on: ON_FILES,
         only: "store.",
+        ..SHARED
     },
     Scenario {
         name: "export",
@@ -91,9 +100,43 @@ const SCENARIOS: &[Scenario] = &[
         step: |_| Step::Export,
         on: ON_FILES,
         only: "export.",
+        ..SHARED
     },
-    Scenario { name: "gc", prepare: garbage, step: |_| Step::Collect, on: ON_FILES, only: "gc." },
+    Scenario {
+        name: "gc",
+        prepare: garbage,
+        step: |_| Step::Collect,
+        on: ON_FILES,
+        only: "gc.",
+        place: Place::Own,
+        ..SHARED
+    },
+    Scenario { name: "gc that hides", prepare: condemned, only: "gc.hide.", ..IN_TWO_STEPS },
+    Scenario {
+        name: "gc that deletes what is hidden",
+        prepare: |story| hidden(story, "delete"),
+        only: "gc.purge.",
+        ..IN_TWO_STEPS
+    },
+    Scenario {
+        name: "gc that shows again",
+        prepare: |story| {
+            hidden(story, "hidden");
+            story.have_again(story.versions()[0]);
+        },
+        only: "gc.restore.",
+        is_whole: false,
+        ..IN_TWO_STEPS
+    },
 ];
+
+/// Where writers cannot make a blob younger.
+const IN_TWO_STEPS: Scenario = Scenario {
+    step: |_| Step::Collect,
+    on: |target| matches!(target, Target::Minio),
+    place: Place::CreateOnly,
+    ..SHARED
+};
 
 /// Where the age of a blob can be set.
 const ON_FILES: fn(Target) -> bool = |target| !ON_S3(target);
@@ -128,6 +171,20 @@ fn garbage(story: &mut Story<'_>) {
     std::fs::write(story.site.path("store/.unfinished-dead"), "half").expect("a file is written");
 }
 
+/// A blob without a need for it that the next collection hides.
+fn condemned(story: &mut Story<'_>) {
+    story.have_versions(2);
+    story.have_removed(story.versions()[0]);
+    story.collect_until("hide");
+}
+
+/// The same, hidden, and by now `verdict`.
+fn hidden(story: &mut Story<'_>, verdict: &str) {
+    condemned(story);
+    story.succeed(&Step::Collect, "hiding");
+    story.collect_until(verdict);
+}
+
 fn untagged(story: &mut Story<'_>) {
     tagged(story);
     story.have_tag(LIVE, None);
@@ -137,10 +194,16 @@ fn untagged(story: &mut Story<'_>) {
 fn reachable(target: Target) -> BTreeSet<&'static str> {
     let areas: &[&str] = match target {
         Target::Dynamo => &["dynamo.", "export.", "files.", "gc.", "store.file."],
-        Target::Minio | Target::Versitygw => &["ledger.", "store.s3."],
+        Target::Minio => &["gc.hide.", "gc.purge.", "gc.restore.", "ledger.", "store.s3."],
+        Target::Versitygw => &["ledger.", "store.s3."],
         _ => &["export.", "file.", "files.", "gc.", "ledger.", "store.file."],
     };
-    POINTS.iter().copied().filter(|name| areas.iter().any(|area| name.starts_with(area))).collect()
+    let in_two_steps =
+        |name: &str| ["gc.hide.", "gc.purge.", "gc.restore."].iter().any(|area| name.starts_with(area));
+    let reached = |name: &&str| {
+        areas.iter().any(|area| name.starts_with(area)) && (target == Target::Minio || !in_two_steps(name))
+    };
+    POINTS.iter().copied().filter(reached).collect()
 }
 
 /// The points on the way of a scenario, each with the number of its passings.
@@ -173,7 +236,7 @@ fn die(site: &Site, scenario: &Scenario, name: &str, nth: u32) {
     let output = site.command(&arguments).env("SACKER_CRASH_AT", format!("{name}:{nth}")).output();
     let ended = Ended::from(output.expect("sacker starts"));
     assert_eq!(ended, Ended::Killed, "{when}: the point was not hit");
-    if !matches!(step, Step::Init) {
+    if scenario.is_whole {
         story.check(&when);
     }
     story.succeed(&step, &format!("{when}, again"));
@@ -191,11 +254,14 @@ fn every_point(target: Target) {
     let (mut hit, mut deaths) = (BTreeSet::new(), 0);
     let started = std::time::Instant::now();
     for scenario in SCENARIOS.iter().filter(|scenario| (scenario.on)(target)) {
-        // What `init` makes must not be there, and `gc` deletes what all others left: places of their own.
-        let own = || match scenario.name {
-            "init" => Some(Site::unmade(target).expect("the server is there")),
-            "gc" => Some(Site::open(target).expect("the server is there")),
-            _ => None,
+        let own = || {
+            let opened = match scenario.place {
+                Place::Shared => return None,
+                Place::Unmade => Site::unmade(target),
+                Place::Own => Site::open(target),
+                Place::CreateOnly => Site::create_only(target),
+            };
+            Some(opened.expect("the server is there"))
         };
         let passed = trace(own().as_ref().unwrap_or(&site), scenario);
         hit.extend(passed.keys().filter(|name| name.starts_with(scenario.only)).cloned());

@@ -12,6 +12,7 @@ use sacker::model::{LedgerUri, Numbering};
 use sacker::store::{self, Store};
 use tokio::runtime::Runtime;
 
+use crate::stores::collect::switch_versions_on;
 use crate::support::ledgers::Target;
 use crate::support::process::Folder;
 use crate::support::{testbed, unique};
@@ -65,6 +66,20 @@ impl Site {
         let home = Folder::new("crashes");
         let (ledger, store, connect) = Self::place(target, home.path())?;
         Some(Self::at(target, &ledger, &store, connect, home))
+    }
+
+    /// A ledger, and a store on S3 whose writers never write a blob twice: what is deleted there is hidden first. Times
+    /// are as short as they can be.
+    pub(super) fn create_only(target: Target) -> Option<Self> {
+        let home = Folder::new("crashes");
+        let (ledger, store, connect) = Self::place(target, home.path())?;
+        let store = store + "&create_only=true&grace=2s";
+        let site = Self::at(target, &ledger, &store, connect, home);
+        site.set_up();
+        let server = if target == Target::Minio { testbed::minio()? } else { testbed::versitygw()? };
+        let bucket = store.strip_prefix("s3://").and_then(|rest| rest.split(['/', '?']).next());
+        site.wait_for(switch_versions_on(&server, bucket.expect("a bucket")));
+        Some(site)
     }
 
     fn place(target: Target, home: &Path) -> Option<(String, String, Connect)> {

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use futures::TryStreamExt as _;
 use sacker::connect::Connect;
@@ -15,7 +16,7 @@ use sacker::model::{
 use sacker::store::BlobFile;
 
 use super::site::{Ended, Site};
-use crate::support::unique;
+use crate::support::{eventually, unique};
 
 /// One request of a client.
 #[derive(Debug, Clone)]
@@ -74,6 +75,19 @@ fn digest(path: &Path) -> Sha256 {
     Sha256::of(&std::fs::read(path).expect("the file is there"))
 }
 
+fn new_version(sha256: Sha256, size: u64) -> NewVersion {
+    NewVersion {
+        sha256,
+        size,
+        basename: "app.jar".into(),
+        mode: 0o100_644,
+        metadata: BTreeMap::new(),
+        added_by: "crasher".into(),
+        if_latest: None,
+        add_id: unique("add"),
+    }
+}
+
 fn tag_name(tag: &str) -> TagName {
     TagName::new(tag).expect("an allowed name")
 }
@@ -111,16 +125,7 @@ impl<'a> Story<'a> {
     pub(super) fn have(&mut self, file: &Path) -> Version {
         let sha256 = digest(file);
         let size = std::fs::metadata(file).expect("the file is there").len();
-        let new = NewVersion {
-            sha256,
-            size,
-            basename: "app.jar".into(),
-            mode: 0o100_644,
-            metadata: BTreeMap::new(),
-            added_by: "crasher".into(),
-            if_latest: None,
-            add_id: unique("add"),
-        };
+        let new = new_version(sha256, size);
         let version = self.site.wait_for(async {
             let blob = BlobFile { path: file, sha256, size };
             self.site.store.put(blob, &|_| {}).await.expect("the blob is stored");
@@ -152,6 +157,38 @@ impl<'a> Story<'a> {
         let removed = self.site.ledger.remove_version(&self.package, version, &removal);
         self.site.wait_for(removed).expect("the version is removed");
         self.removed.insert(version, true);
+    }
+
+    /// Adds the bytes of a version once more, as by a client that saw the blob and does not look again.
+    pub(super) fn have_again(&mut self, version: Version) {
+        let added = self.added.iter().find(|added| added.version == Some(version)).expect("it was added");
+        let sha256 = added.sha256;
+        let records = self.site.wait_for(self.site.ledger.versions(&self.package)).expect("versions");
+        let record = records.iter().find(|record| record.version == version).expect("it is there");
+        let new = new_version(sha256, record.size.expect("a size"));
+        let again = self.site.wait_for(self.site.ledger.add(&self.package, &new)).expect("it is added again");
+        self.added.push(Added { sha256, version: Some(again.version) });
+    }
+
+    /// Collects garbage until the next collection would do this to some blob: `verdict` as `sacker gc` prints it.
+    pub(super) fn collect_until(&self, verdict: &str) {
+        let collect = |arguments: &str| {
+            let words = format!("gc --period 1ms --max-percent 100 -o json{arguments}");
+            let words: Vec<String> = words.split(' ').map(str::to_owned).collect();
+            match self.site.run(&words) {
+                Ended::Acknowledged(items) => items.replace(' ', ""),
+                ended => panic!("gc: {ended:?}"),
+            }
+        };
+        let has = |items: &str, verdict: &str| items.contains(&format!("\"verdict\":\"{verdict}\""));
+        let is_due = async || {
+            let plan = collect("");
+            if has(&plan, "condemn") {
+                collect(" --delete --yes");
+            }
+            has(&plan, verdict)
+        };
+        self.site.wait_for(eventually(verdict, Duration::from_secs(30), is_due));
     }
 
     /// A file whose bytes are in the store.
