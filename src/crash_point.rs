@@ -1,5 +1,6 @@
-//! Places where a test can make the process die: one before and after every step of input and output that changes
-//! something.
+//! Places where a test can make the process die: one before and after every step of input and output with which `init`,
+//! `add`, `tag`, `untag`, `remove`, `export` and `gc` change something. An `import` has none of its own: it writes
+//! create-only what is known beforehand, and is simply run again.
 //!
 //! A debug build started with `SACKER_CRASH_AT=<name>[:<nth>]` ends there at once, as by `kill -9`: nothing is cleaned up,
 //! no destructor runs. With `SACKER_CRASH_TRACE=<file>` it appends a line for each point it passes instead (the name, and

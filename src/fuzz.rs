@@ -65,7 +65,10 @@ fn name(bytes: &[u8]) {
 fn spec(bytes: &[u8]) {
     with_text(bytes, |text| {
         if let Ok(spec) = text.parse::<Spec>() {
-            assert_eq!(spec.to_string().parse::<Spec>().expect("our own words"), spec);
+            let shown = spec.to_string();
+            // What cannot be seen in a tag is shown escaped: for people, not to be read again.
+            let is_plain = !matches!(&spec, Spec::Tag(tag) if tag.as_str() != shown);
+            assert!(!is_plain || shown.parse::<Spec>().expect("our own words") == spec);
         }
         if let Ok(pinned) = text.parse::<PinnedSpec>() {
             assert_eq!(pinned.to_string().parse::<PinnedSpec>().expect("our own words"), pinned);

@@ -103,6 +103,9 @@ fn s3_ledger(location: &S3Location, packages: &[String], request: &Request<'_>, 
     let versions: Vec<String> = packages.iter().map(|name| format!("{name}/versions/{TIMESTAMP}")).collect();
     let versions = objects(location, request, &versions);
     statements.push(allow("AddVersions", &["s3:PutObject"], &versions));
+    // Nothing about packages is in it, and without it a client would put times among the numbers of a sequence.
+    let own = objects(location, request, &["_sacker/ledger.json".to_owned()]);
+    statements.push(allow("KnowHowVersionsAreNumbered", &["s3:GetObject"], &own));
     if request.strict {
         statements.push(deny_overwriting("NeverOverwriteVersions", &versions));
     } else {
@@ -168,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_compatible_policy_only_allows_to_put() {
+    fn a_compatible_policy_allows_to_put_and_to_know_how() {
         let policy =
             of("s3://bkt/l?region=eu-west-1", "s3://bkt/s?region=eu-west-1", &["web", "team/*"], false)
                 .expect("a policy");
@@ -181,6 +184,10 @@ mod tests {
                         "arn:aws:s3:::bkt/l/web/versions/?????????????",
                         "arn:aws:s3:::bkt/l/team/*/versions/?????????????",
                     ],
+                },
+                {
+                    "Sid": "KnowHowVersionsAreNumbered", "Effect": "Allow", "Action": ["s3:GetObject"],
+                    "Resource": ["arn:aws:s3:::bkt/l/_sacker/ledger.json"],
                 },
                 {
                     "Sid": "TellOldReadersTheNewest", "Effect": "Allow", "Action": ["s3:PutObject"],

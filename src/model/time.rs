@@ -62,10 +62,19 @@ pub fn serialize<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok
     serializer.collect_str(&format_args!("{time:.3}"))
 }
 
-/// Reads any RFC 3339 time; for `#[serde(with = "crate::model::time")]`.
+/// The time of a record: any RFC 3339 time, cut to the resolution in which it would be written again, so that what was read
+/// is what is hashed and exported.
+///
+/// # Errors
+/// What is wrong with it, for a text that is no time.
+pub fn parse_stored(text: &str) -> Result<Timestamp, jiff::Error> {
+    text.parse().map(to_milliseconds)
+}
+
+/// Reads the time of a record; for `#[serde(with = "crate::model::time")]`.
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
     let text = String::deserialize(deserializer)?;
-    text.parse().map_err(de::Error::custom)
+    parse_stored(&text).map_err(de::Error::custom)
 }
 
 /// The same for a time that may be absent.
@@ -83,13 +92,23 @@ pub mod option {
     /// Reads any RFC 3339 time, or null.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
         let text = Option::<String>::deserialize(deserializer)?;
-        text.map(|text| text.parse().map_err(de::Error::custom)).transpose()
+        text.map(|text| super::parse_stored(&text).map_err(de::Error::custom)).transpose()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stored_time_is_read_as_it_is_written_again() {
+        for text in
+            ["2026-11-21T10:00:01.0002Z", "2026-11-21T11:00:01.9999999+01:00", "1969-12-31T23:59:59.9995Z"]
+        {
+            let time = parse_stored(text).expect(text);
+            assert_eq!(parse_stored(&format(time)).expect(text), time, "{text}");
+        }
+    }
 
     #[test]
     fn times_as_people_write_them() {

@@ -179,9 +179,11 @@ async fn complete(
     };
     if status_and_code(&error).0 == Some(404) {
         // An earlier attempt of this very request went through and its reply was lost: the upload is gone because it is
-        // complete.
-        let head = upload.client.head_object().bucket(&upload.bucket).key(&upload.key).send().await;
-        if head.is_ok_and(|head| head.content_length() == i64::try_from(size).ok()) {
+        // complete, and the blob is young. An old one says nothing: somebody gave the upload up, and collection may be
+        // about to delete what is there.
+        if let Ok(Some(seen)) = store.look(key).await
+            && store.suffices(&seen, size, key)?
+        {
             return Ok(PutOutcome::Uploaded);
         }
     }

@@ -89,7 +89,7 @@ impl S3Store {
     }
 
     /// The blob's size and age; nothing on 404, which may also mean that there is no bucket.
-    async fn look(&self, key: &str) -> std::result::Result<Option<Seen>, Look> {
+    pub(super) async fn look(&self, key: &str) -> std::result::Result<Option<Seen>, Look> {
         let request = self.bucket.client.head_object().bucket(&self.bucket.name).key(self.bucket.key(key));
         let date = AnswerDate::default();
         match request.customize().interceptor(date.clone()).send().await {
@@ -110,7 +110,7 @@ impl S3Store {
     }
 
     /// Whether what is there makes sending the bytes unnecessary.
-    fn suffices(&self, seen: &Seen, size: u64, key: &str) -> Result<bool> {
+    pub(super) fn suffices(&self, seen: &Seen, size: u64, key: &str) -> Result<bool> {
         let same = seen.info.size == size;
         if self.location.create_only && !same {
             let why =
@@ -171,7 +171,7 @@ impl S3Store {
 }
 
 /// What is known of a blob, and when that was so by the server's clock.
-struct Seen {
+pub(super) struct Seen {
     info: BlobInfo,
     at: Option<jiff::Timestamp>,
 }
@@ -199,7 +199,7 @@ where
 }
 
 /// Why it is not known whether the blob is there.
-enum Look {
+pub(super) enum Look {
     /// Whoever asks may not know.
     Refused(Error),
     Failed(Error),

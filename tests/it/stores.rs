@@ -18,6 +18,7 @@ use crate::support::testbed::{self, S3Server};
 use crate::support::{self, eventually, unique};
 
 pub(crate) mod collect;
+mod parts;
 
 const MIB: usize = 1 << 20;
 

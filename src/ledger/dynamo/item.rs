@@ -338,7 +338,7 @@ pub(super) fn decode_version(table: &str, item: &Item) -> Result<VersionRecord> 
         None => None,
         Some(at) => {
             let broken = |_| row.corrupt(format!("'{}' is not an RFC 3339 time", attribute::ADDED_AT));
-            Some(at.parse::<Timestamp>().map_err(broken)?)
+            Some(time::parse_stored(at).map_err(broken)?)
         }
     };
     let mut metadata = decode_metadata(&row)?;

@@ -396,6 +396,8 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         match (self.known_numbering().await, self.hint(package).await) {
             (Ok(numbering), Ok(hint)) => Ok((numbering, Some(hint))),
             (Ok(Numbering::Timestamp), Err(error)) if is_denied(&error) => Ok((Numbering::Timestamp, None)),
+            (Ok(Numbering::Sequence), Err(error)) if is_denied(&error) => Err(error
+                .with_hint("the next number of a sequence is found by reading: allow this client to read")),
             (Err(unknown), Err(error)) if is_denied(&unknown) && is_denied(&error) => {
                 Ok((Numbering::Timestamp, None))
             }
