@@ -58,7 +58,8 @@ fn tag_subject(object: &Guarded<SackerTag>) -> Option<Subject> {
     object.0.as_ref().ok().map(|tag| (tag.spec.ledger.clone(), tag.spec.package.clone()))
 }
 
-/// A SackerTag changed: itself, and the others that claim the same tag, since one of them may have it now.
+/// A SackerTag changed: itself, and all that claim the same tag when its claim did, since one of them may have it now. It is
+/// among them: its last pass may have weighed the claims before its own was known here.
 pub(super) fn tag(context: &Context, change: &Change<Guarded<SackerTag>>) {
     let Some(object) = change.object() else { return };
     let itself = key(object);
@@ -80,8 +81,11 @@ pub(super) fn tag(context: &Context, change: &Change<Guarded<SackerTag>>) {
                 _ => false,
             }
         };
-        let others = context.tags.index.of_package(&ledger, &package);
-        context.tags.queue.wake_all(others.into_iter().filter(|other| *other != itself && same_tag(other)));
+        let claimants = context.tags.index.of_package(&ledger, &package).into_iter().filter(same_tag);
+        let claimants: Vec<Key> = claimants.collect();
+        if claimants.iter().any(|claimant| *claimant != itself) {
+            context.tags.queue.wake_all(claimants);
+        }
     }
     if let (None, Some(uid)) = (&change.after, &object.meta().uid) {
         context.forget(uid);

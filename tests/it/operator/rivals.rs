@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::bench::{Bench, Conditions, message};
 use crate::support::cluster::{PATIENCE, TAG};
+use crate::support::eventually;
 
 /// How often both objects are looked at while nothing may change: what 20 polls would do.
 const PASSES: usize = 20;
@@ -17,21 +18,25 @@ async fn one_of_two_claimants_has_the_tag_and_the_other_says_so() {
     let yaml = bench.tag_yaml(&bench.namespace, "one", "live", "version: 1")
         + &bench.tag_yaml(&other, "two", "live", "version: 2");
     bench.cluster.apply(&yaml);
-    let settled = |object: &Value| {
-        let conditions = Conditions::of(object);
-        conditions.is("Ready", "True") || conditions.reason("Stalled") == "Conflict"
-    };
     let claims = [(TAG, bench.namespace.as_str(), "one"), (TAG, other.as_str(), "two")];
-    let mut ready = Vec::new();
-    let mut stalled = Vec::new();
-    for (number, claim) in claims.into_iter().enumerate() {
-        let object = bench.api.until(claim, "Ready or Conflict", PATIENCE, settled).await;
-        if Conditions::of(&object).is("Ready", "True") { &mut ready } else { &mut stalled }
-            .push((number, object));
-    }
-    assert_eq!((ready.len(), stalled.len()), (1, 1), "{ready:#?} {stalled:#?}");
-    let (winner, _) = ready[0];
-    let (loser, object) = &stalled[0];
+    // Both may wait for the other for as long as one does not know of the other's status: they are looked at together.
+    let mut objects = Vec::new();
+    let mut roles = (None, None);
+    let settled = async || {
+        objects.clear();
+        for (kind, namespace, name) in claims {
+            objects.push(bench.api.get(kind, namespace, name).await.unwrap_or_default());
+        }
+        let place = |holds: fn(&Conditions<'_>) -> bool| {
+            objects.iter().position(|object| holds(&Conditions::of(object)))
+        };
+        roles = (place(|it| it.is("Ready", "True")), place(|it| it.reason("Stalled") == "Conflict"));
+        roles.0.is_some() && roles.1.is_some()
+    };
+    eventually("one is Ready and the other in conflict", PATIENCE, settled).await;
+    let (Some(winner), Some(loser)) = roles else { panic!("{objects:#?}") };
+    assert_ne!(winner, loser);
+    let object = &objects[loser];
     let (_, namespace, name) = claims[winner];
     let text = message(object, "Stalled");
     assert!(text.contains(&format!("{namespace}/{name}")), "it names the other: {text}");
@@ -46,16 +51,16 @@ async fn one_of_two_claimants_has_the_tag_and_the_other_says_so() {
         }
     }
     assert_eq!(bench.history("live").await.len(), history, "no ping-pong");
-    let object = bench.api.until(claims[*loser], "still in conflict", PATIENCE, settled).await;
-    assert_eq!(Conditions::of(&object).reason("Stalled"), "Conflict");
+    let in_conflict = |object: &Value| Conditions::of(object).reason("Stalled") == "Conflict";
+    bench.api.until(claims[loser], "still in conflict", PATIENCE, in_conflict).await;
 
     // The winner goes: the other has it then.
     let (kind, namespace, name) = claims[winner];
     bench.api.delete(kind, namespace, name).await;
-    let target = [1, 2][*loser];
+    let target = [1, 2][loser];
     let applied =
         |object: &Value| Conditions::of(object).is("Ready", "True") && object["status"]["version"] == target;
-    bench.api.until(claims[*loser], "it has the tag now", PATIENCE, applied).await;
+    bench.api.until(claims[loser], "it has the tag now", PATIENCE, applied).await;
     assert_eq!(bench.points_at("live").await, Some(target));
     bench.cluster.kubectl(&["delete", "--wait=false", "namespace", &other]).success();
 }
