@@ -306,8 +306,18 @@ impl<'a> Story<'a> {
     }
 
     fn is_unset(&self, tag: &str) -> bool {
-        let state = self.site.wait_for(self.site.ledger.tag(&self.package, &tag_name(tag)));
-        state.expect("the tag is read").is_none_or(|state| state.version.is_none())
+        let (name, mut state) = (tag_name(tag), None);
+        // A server that was killed comes back.
+        let is_read = async || match self.site.ledger.tag(&self.package, &name).await {
+            Ok(found) => {
+                state = found;
+                true
+            }
+            Err(error) if error.is_transient() => false,
+            Err(error) => panic!("the tag is read: {error}"),
+        };
+        self.site.wait_for(eventually("the tag is read", Duration::from_mins(1), is_read));
+        state.is_none_or(|state| state.version.is_none())
     }
 
     /// Puts something in the place of an export.
