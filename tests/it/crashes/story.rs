@@ -437,7 +437,7 @@ impl<'a> Story<'a> {
                 let nothing_to_do = now == attempt.to;
                 assert!(
                     !attempt.acknowledged || nothing_to_do,
-                    "{when}: an acknowledged move is lost: {attempt:?}"
+                    "{when}: an acknowledged move is lost: {attempt:?}, among {moved:#?}; there are {events:#?}"
                 );
             }
         }
