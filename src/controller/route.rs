@@ -81,8 +81,8 @@ pub(super) fn tag(context: &Context, change: &Change<Guarded<SackerTag>>) {
                 _ => false,
             }
         };
-        let claimants = context.tags.index.of_package(&ledger, &package).into_iter().filter(same_tag);
-        let claimants: Vec<Key> = claimants.collect();
+        let mut claimants = context.tags.index.of_package(&ledger, &package);
+        claimants.retain(same_tag);
         if claimants.iter().any(|claimant| *claimant != itself) {
             context.tags.queue.wake_all(claimants);
         }

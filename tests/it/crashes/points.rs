@@ -192,18 +192,16 @@ fn untagged(story: &mut Story<'_>) {
 
 /// The points that some command reaches on this target.
 fn reachable(target: Target) -> BTreeSet<&'static str> {
-    let areas: &[&str] = match target {
-        Target::Dynamo => &["dynamo.", "export.", "files.", "gc.", "store.file."],
-        Target::Minio => &["gc.hide.", "gc.purge.", "gc.restore.", "ledger.", "store.s3."],
-        Target::Versitygw => &["ledger.", "store.s3."],
-        _ => &["export.", "file.", "files.", "gc.", "ledger.", "store.file."],
+    // Collection, in one step and in two.
+    let (delete, hide) =
+        (["gc.delete.", "gc.discard.", "gc.manifest."], ["gc.hide.", "gc.purge.", "gc.restore."]);
+    let areas: Vec<&str> = match target {
+        Target::Dynamo => [&delete[..], &["dynamo.", "export.", "files.", "store.file."]].concat(),
+        Target::Minio => [&hide[..], &["ledger.", "store.s3."]].concat(),
+        Target::Versitygw => vec!["ledger.", "store.s3."],
+        _ => [&delete[..], &["export.", "file.", "files.", "ledger.", "store.file."]].concat(),
     };
-    let in_two_steps =
-        |name: &str| ["gc.hide.", "gc.purge.", "gc.restore."].iter().any(|area| name.starts_with(area));
-    let reached = |name: &&str| {
-        areas.iter().any(|area| name.starts_with(area)) && (target == Target::Minio || !in_two_steps(name))
-    };
-    POINTS.iter().copied().filter(reached).collect()
+    POINTS.iter().copied().filter(|name| areas.iter().any(|area| name.starts_with(area))).collect()
 }
 
 /// The points on the way of a scenario, each with the number of its passings.
