@@ -4,6 +4,7 @@
 
 mod clients;
 mod doctored;
+mod forgetting;
 mod points;
 mod power;
 mod servers;

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::forgetting::{Forgetting, NOTHING};
 use super::site::Site;
 use super::story::Story;
 use crate::support::ledgers::Target;
@@ -20,6 +21,8 @@ struct Kind {
     ports: usize,
     /// Flags that keep its data in `folder`.
     flags: fn(folder: &Path) -> Vec<String>,
+    /// Whether it acknowledges before its data would outlive it.
+    forgets: bool,
 }
 
 const DYNAMO: Kind = Kind {
@@ -27,10 +30,17 @@ const DYNAMO: Kind = Kind {
     component: "dynamodb-local",
     ports: 1,
     flags: |folder| vec!["-dbPath".into(), folder.display().to_string()],
+    forgets: true,
 };
-const MINIO: Kind = Kind { target: Target::Minio, component: "minio", ports: 2, flags: |_| Vec::new() };
-const VERSITYGW: Kind =
-    Kind { target: Target::Versitygw, component: "versitygw", ports: 1, flags: |_| Vec::new() };
+const MINIO: Kind =
+    Kind { target: Target::Minio, component: "minio", ports: 2, flags: |_| Vec::new(), forgets: false };
+const VERSITYGW: Kind = Kind {
+    target: Target::Versitygw,
+    component: "versitygw",
+    ports: 1,
+    flags: |_| Vec::new(),
+    forgets: false,
+};
 
 impl Kind {
     fn start(&self, folder: &Path) -> (Server, Vec<u16>) {
@@ -91,7 +101,10 @@ fn killed_servers(kind: &Kind, kills: usize) {
     let folder = Folder::new("killed-server");
     let (mut server, ports) = kind.start(folder.path());
     let site = kind.site(&server);
-    let mut stories: Vec<Story<'_>> = (0..CLIENTS).map(|_| Story::new(&site)).collect();
+    let forgetting = Forgetting::new();
+    let forgotten = if kind.forgets { &forgetting } else { &NOTHING };
+    let new_story = |_| Story::that_is_forgotten(&site, forgotten);
+    let mut stories: Vec<Story<'_>> = (0..CLIENTS).map(new_story).collect();
     let (stop, acknowledged) = (AtomicBool::new(false), AtomicU64::new(0));
     let started = Instant::now();
     let waiting = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -109,6 +122,7 @@ fn killed_servers(kind: &Kind, kills: usize) {
             // The random time is the fault, not a wait for anything.
             std::thread::sleep(Duration::from_millis(random.u64(0..200)));
             server.process().kill();
+            forgetting.killed();
             server = kind.start_again(folder.path(), &ports);
         }
         let before = acknowledged.load(Ordering::Relaxed);
@@ -119,9 +133,10 @@ fn killed_servers(kind: &Kind, kills: usize) {
         story.check(&format!("{:?} after {kills} kills of the server", kind.target));
     }
     tier::summary(&format!(
-        "V5-servers backend={:?} seed={seed} operations={} kills={kills} violations=0 seconds={}",
+        "V5-servers backend={:?} seed={seed} operations={} kills={kills} forgotten={} violations=0 seconds={}",
         kind.target,
         acknowledged.load(Ordering::Relaxed),
+        forgotten.excused(),
         started.elapsed().as_secs()
     ));
     drop(server);

@@ -15,6 +15,7 @@ use sacker::model::{
 };
 use sacker::store::BlobFile;
 
+use super::forgetting::{Forgetting, NOTHING, Span};
 use super::site::{Ended, Site};
 use crate::support::{eventually, unique};
 
@@ -47,6 +48,7 @@ struct Added {
     sha256: Sha256,
     /// Nothing while it was not acknowledged.
     version: Option<Version>,
+    span: Span,
 }
 
 /// An attempt to change a tag.
@@ -56,6 +58,7 @@ struct Moved {
     reason: String,
     to: Option<Version>,
     acknowledged: bool,
+    span: Span,
 }
 
 /// Everything that was asked of one package.
@@ -69,6 +72,7 @@ pub(super) struct Story<'a> {
     removed: BTreeMap<Version, bool>,
     /// A file that was added before.
     known: Option<PathBuf>,
+    forgetting: &'a Forgetting,
 }
 
 fn digest(path: &Path) -> Sha256 {
@@ -102,13 +106,21 @@ impl<'a> Story<'a> {
             moved: BTreeMap::new(),
             removed: BTreeMap::new(),
             known: None,
+            forgetting: &NOTHING,
         }
     }
 
+    /// A story of a server that forgets what it acknowledged.
+    pub(super) fn that_is_forgotten(site: &'a Site, forgetting: &'a Forgetting) -> Self {
+        Self { forgetting, ..Self::new(site) }
+    }
+
     /// The same story of a copy of its ledger and store.
-    pub(super) fn on<'b>(&self, site: &'b Site) -> Story<'b> {
-        let Self { package, added, moved, removed, known, .. } = self.clone();
-        Story { site, package, added, moved, removed, known }
+    pub(super) fn on<'b>(&self, site: &'b Site) -> Story<'b>
+    where
+        'a: 'b,
+    {
+        Story { site, ..self.clone() }
     }
 
     /// The newest version that was acknowledged.
@@ -131,7 +143,7 @@ impl<'a> Story<'a> {
             self.site.store.put(blob, &|_| {}).await.expect("the blob is stored");
             self.site.ledger.add(&self.package, &new).await.expect("the version is added").version
         });
-        self.added.push(Added { sha256, version: Some(version) });
+        self.added.push(Added { sha256, version: Some(version), span: Span::begin() });
         version
     }
 
@@ -167,7 +179,7 @@ impl<'a> Story<'a> {
         let record = records.iter().find(|record| record.version == version).expect("it is there");
         let new = new_version(sha256, record.size.expect("a size"));
         let again = self.site.wait_for(self.site.ledger.add(&self.package, &new)).expect("it is added again");
-        self.added.push(Added { sha256, version: Some(again.version) });
+        self.added.push(Added { sha256, version: Some(again.version), span: Span::begin() });
     }
 
     /// Collects garbage until the next collection would do this to some blob: `verdict` as `sacker gc` prints it.
@@ -205,7 +217,12 @@ impl<'a> Story<'a> {
         let name = tag_name(tag);
         let changed = self.site.ledger.change_tag(&self.package, &name, &change);
         self.site.wait_for(changed).expect("the tag is changed");
-        self.moved.entry(tag).or_default().push(Moved { reason, to, acknowledged: true });
+        self.moved.entry(tag).or_default().push(Moved {
+            reason,
+            to,
+            acknowledged: true,
+            span: Span::begin(),
+        });
     }
 
     /// The arguments of a request, which from now on may have happened.
@@ -217,6 +234,7 @@ impl<'a> Story<'a> {
                 reason: reason.clone(),
                 to,
                 acknowledged: false,
+                span: Span::begin(),
             });
             reason
         };
@@ -228,7 +246,7 @@ impl<'a> Story<'a> {
             }
             Step::Export => vec!["export".into(), "-o".into(), self.site.path(EXPORT).display().to_string()],
             Step::Add(file) => {
-                self.added.push(Added { sha256: digest(file), version: None });
+                self.added.push(Added { sha256: digest(file), version: None, span: Span::begin() });
                 vec!["add".into(), package, file.display().to_string()]
             }
             Step::Tag { tag, to } => {
@@ -252,11 +270,15 @@ impl<'a> Story<'a> {
             Step::Init | Step::Collect | Step::Export => {}
             Step::Add(_) => {
                 let version = answer.trim_end().parse().unwrap_or_else(|_| panic!("no version: '{answer}'"));
-                self.added.last_mut().expect("it was begun").version = Some(version);
+                let added = self.added.last_mut().expect("it was begun");
+                added.version = Some(version);
+                added.span.end();
             }
             Step::Tag { tag, .. } | Step::Untag(tag) => {
                 let moved = self.moved.get_mut(tag).and_then(|moved| moved.last_mut());
-                moved.expect("it was begun").acknowledged = true;
+                let moved = moved.expect("it was begun");
+                moved.acknowledged = true;
+                moved.span.end();
             }
             Step::Remove(version) => {
                 self.removed.insert(*version, true);
@@ -278,6 +300,9 @@ impl<'a> Story<'a> {
             // Open: the outcome is not known, and sacker says so.
             Ended::Killed | Ended::Failed(Some(7), _) => false,
             Ended::Failed(Some(3), _) if matches!(step, Step::Untag(tag) if self.is_unset(tag)) => false,
+            Ended::Failed(Some(3), _) if matches!(step, Step::Tag { to, .. } if self.is_forgotten(*to)) => {
+                false
+            }
             ended @ Ended::Failed(..) => panic!("{step:?}: {ended:?}"),
         }
     }
@@ -303,6 +328,12 @@ impl<'a> Story<'a> {
             Ended::Failed(Some(3), _) if matches!(step, Step::Untag(tag) if self.is_unset(tag)) => {}
             ended => panic!("{when}: {arguments:?}: {ended:?}"),
         }
+    }
+
+    /// Whether the server may have forgotten this version. Its number may be another's by now.
+    fn is_forgotten(&self, version: Version) -> bool {
+        let mut added = self.added.iter().filter(|added| added.version == Some(version));
+        added.any(|added| self.forgetting.concerns(added.span))
     }
 
     fn is_unset(&self, tag: &str) -> bool {
@@ -368,10 +399,13 @@ impl<'a> Story<'a> {
             match added.version {
                 None => *open.entry(added.sha256).or_default() += 1,
                 Some(version) => {
-                    let there = rest.remove(&version);
-                    let there = there.unwrap_or_else(|| panic!("{when}: acknowledged {version} is lost"));
-                    let right = there.sha256 == added.sha256 || there.is_removed();
-                    assert!(right, "{when}: version {version} is another's");
+                    let is_ours = |there: &&VersionRecord| there.sha256 == added.sha256 || there.is_removed();
+                    if rest.get(&version).is_some_and(is_ours) {
+                        rest.remove(&version);
+                    } else if !self.forgetting.excuses(added.span) {
+                        let what = if rest.contains_key(&version) { "another's" } else { "lost" };
+                        panic!("{when}: acknowledged {version} is {what}");
+                    }
                 }
             }
         }
@@ -436,7 +470,7 @@ impl<'a> Story<'a> {
             } else {
                 let nothing_to_do = now == attempt.to;
                 assert!(
-                    !attempt.acknowledged || nothing_to_do,
+                    !attempt.acknowledged || nothing_to_do || self.forgetting.excuses(attempt.span),
                     "{when}: an acknowledged move is lost: {attempt:?}, among {moved:#?}; there are {events:#?}"
                 );
             }
