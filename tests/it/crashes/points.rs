@@ -39,7 +39,7 @@ enum Place {
     Shared,
     /// Where nobody set anything up.
     Unmade,
-    /// Alone: collection deletes what all others left.
+    /// Alone: collection deletes what all others left, and an export writes it.
     Own,
     /// Alone, and what is deleted is hidden first.
     CreateOnly,
@@ -105,6 +105,7 @@ const SCENARIOS: &[Scenario] = &[
         step: |_| Step::Export,
         on: ON_FILES,
         only: "export.",
+        place: Place::Own,
         ..SHARED
     },
     Scenario {
