@@ -25,8 +25,6 @@ struct Scenario {
     /// Dies only at points that begin so: others are cheaper to reach elsewhere.
     only: &'static str,
     place: Place,
-    /// How often it dies at each passing of a point in a soak.
-    rounds: usize,
     /// Whether the oracle holds at the death already: not before there is a ledger, nor while a version waits for its
     /// hidden blob.
     is_whole: bool,
@@ -53,7 +51,6 @@ const SHARED: Scenario = Scenario {
     on: |_| true,
     only: "",
     place: Place::Shared,
-    rounds: 20,
     is_whole: true,
 };
 
@@ -76,8 +73,6 @@ const SCENARIOS: &[Scenario] = &[
         step: |story| Step::Add(story.site.new_file(LARGE)),
         on: ON_S3,
         only: "store.s3.",
-        // It passes each point once per part, and what is stored stays: more would fill a disk.
-        rounds: 3,
         ..SHARED
     },
     Scenario { name: "first tag", prepare: |story| story.have_versions(1), step: tag_newest, ..SHARED },
@@ -252,6 +247,7 @@ fn die(site: &Site, scenario: &Scenario, name: &str, nth: u32) {
 fn every_point(target: Target) {
     const { assert!(cfg!(debug_assertions), "crash points are in debug builds only") };
     let Some(site) = Site::open(target) else { return };
+    let rounds = tier::figure(1, 20);
     let seed = tier::seed(&format!("crashes::points::{target:?}"));
     let mut random = fastrand::Rng::with_seed(seed);
     let (mut hit, mut deaths) = (BTreeSet::new(), 0);
@@ -270,9 +266,7 @@ fn every_point(target: Target) {
         hit.extend(passed.keys().filter(|name| name.starts_with(scenario.only)).cloned());
         for (name, count) in passed.into_iter().filter(|(name, _)| name.starts_with(scenario.only)) {
             let nths: Vec<u32> = tier::figure(vec![random.u32(1..=count)], (1..=count).collect());
-            for nth in
-                nths.into_iter().flat_map(|nth| std::iter::repeat_n(nth, tier::figure(1, scenario.rounds)))
-            {
+            for nth in nths.into_iter().flat_map(|nth| std::iter::repeat_n(nth, rounds)) {
                 die(own().as_ref().unwrap_or(&site), scenario, &name, nth);
                 deaths += 1;
             }
