@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sacker::crash_point::POINTS;
 
 use super::site::{Ended, Site};
-use super::story::{Step, Story};
+use super::story::{Step, Story, digest};
 use crate::support::ledgers::Target;
 use crate::support::tier;
 
@@ -242,6 +242,11 @@ fn die(site: &Site, scenario: &Scenario, name: &str, nth: u32) {
     story.succeed(&new_file(&story), &format!("{when}, next"));
     story.check(&format!("{when}, again and next"));
     assert_eq!(site.leftovers(), Vec::<std::path::PathBuf>::new(), "{when}: something was left");
+    if let Step::Add(file) = &step
+        && ON_S3(site.target)
+    {
+        site.discard(&digest(file));
+    }
 }
 
 fn every_point(target: Target) {

@@ -8,14 +8,15 @@ use std::sync::Arc;
 
 use sacker::connect::Connect;
 use sacker::ledger::{self, InitOptions, Ledger};
-use sacker::model::{LedgerUri, Numbering};
+use sacker::model::{LedgerUri, Numbering, Sha256};
 use sacker::store::{self, Store};
 use tokio::runtime::Runtime;
 
 use crate::stores::collect::switch_versions_on;
 use crate::support::ledgers::Target;
 use crate::support::process::Folder;
-use crate::support::{testbed, unique};
+use crate::support::testbed::{self, S3Server};
+use crate::support::unique;
 
 pub(super) struct Site {
     runtime: Runtime,
@@ -76,9 +77,8 @@ impl Site {
         let store = store + "&create_only=true&grace=2s";
         let site = Self::at(target, &ledger, &store, connect, home);
         site.set_up();
-        let server = if target == Target::Minio { testbed::minio()? } else { testbed::versitygw()? };
-        let bucket = store.trim_start_matches("s3://").split(['/', '?']).next().unwrap_or_default();
-        site.wait_for(switch_versions_on(&server, bucket));
+        let server = site.s3_server()?;
+        site.wait_for(switch_versions_on(&server, site.bucket()));
         Some(site)
     }
 
@@ -186,6 +186,31 @@ impl Site {
                 file.set_modified(old).expect("it becomes old");
             }
         }
+    }
+
+    /// Deletes a blob of a store on S3 with all uploads of it that were begun: the dead leave more of large ones than a
+    /// disk holds.
+    pub(super) fn discard(&self, sha256: &Sha256) {
+        let server = self.s3_server().expect("the server is there");
+        let (bucket, key) = (self.bucket(), sha256.to_string());
+        self.wait_for(async {
+            let client = server.client().await;
+            let uploads = client.list_multipart_uploads().bucket(bucket).prefix(&key).send().await;
+            for upload in uploads.expect("uploads are listed").uploads() {
+                let abort = client.abort_multipart_upload().bucket(bucket).key(&key);
+                abort.set_upload_id(upload.upload_id.clone()).send().await.expect("an upload is given up");
+            }
+            client.delete_object().bucket(bucket).key(&key).send().await.expect("a blob is deleted");
+        });
+    }
+
+    fn s3_server(&self) -> Option<S3Server> {
+        if self.target == Target::Minio { testbed::minio() } else { testbed::versitygw() }
+    }
+
+    /// The bucket of a store on S3.
+    fn bucket(&self) -> &str {
+        self.store_uri.trim_start_matches("s3://").split(['/', '?']).next().unwrap_or_default()
     }
 
     /// What processes that died left behind in the places where files are: names of temporary files.

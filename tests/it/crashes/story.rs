@@ -75,7 +75,8 @@ pub(super) struct Story<'a> {
     forgetting: &'a Forgetting,
 }
 
-fn digest(path: &Path) -> Sha256 {
+/// The digest of a file.
+pub(super) fn digest(path: &Path) -> Sha256 {
     Sha256::of(&std::fs::read(path).expect("the file is there"))
 }
 
