@@ -47,7 +47,7 @@ pub(super) fn document(request: &Request<'_>) -> Result<Value> {
         }
         Some(LedgerUri::S3(location)) => s3_ledger(location, &packages, request, &mut statements),
         Some(LedgerUri::Dynamo(location)) => dynamo_ledger(location, &packages, &mut statements),
-        Some(LedgerUri::File(_)) | None => {}
+        Some(LedgerUri::File(_) | LedgerUri::ZooKeeper(_) | LedgerUri::Git(_)) | None => {}
     }
     for store in request.stores {
         if let StoreUri::S3(location) = store {

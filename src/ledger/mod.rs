@@ -36,7 +36,7 @@ pub use layout::ObjectLedger;
 #[doc(hidden)]
 pub use layout::plan;
 pub use memory::MemoryObjects;
-pub use objects::{Children, ConditionalObjects, Entry, Object, Precondition, Put, Revision};
+pub use objects::{Children, Companion, ConditionalObjects, Entry, Object, Precondition, Put, Revision};
 pub use probe::{Check, ProbeOptions, ProbeReport, Verdict};
 pub use restore::{Contradiction, MissingParts, Pointer, Restored, TagDump};
 #[cfg(feature = "ledger-s3")]
@@ -337,7 +337,6 @@ pub async fn open(uri: &LedgerUri, connect: &Connect) -> Result<Arc<dyn Ledger>>
         }
         #[cfg(feature = "ledger-dynamo")]
         LedgerUri::Dynamo(location) => Ok(Arc::new(DynamoLedger::open(location, connect).await?)),
-        #[cfg(not(all(feature = "ledger-s3", feature = "ledger-dynamo")))]
         other => Err(Error::invalid(format!("this build has no {}:// ledger", other.scheme()))),
     }
 }

@@ -62,6 +62,17 @@ pub enum Put {
     Refused,
 }
 
+/// A write that belongs to another one and is not needed for it: the copy of an event beside its pointer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Companion {
+    /// Its key.
+    pub key: String,
+    /// Its content.
+    pub bytes: Bytes,
+    /// What it expects to find, apart from what the other expects.
+    pub precondition: Precondition,
+}
+
 /// The names right below a prefix.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Children {
@@ -102,6 +113,20 @@ pub trait ConditionalObjects: Send + Sync + Debug + 'static {
         precondition: Precondition,
         metadata: &std::collections::BTreeMap<String, String>,
     ) -> Result<Put>;
+
+    /// Writes an object as [`Self::put`] does, and its `companion` in the same atomic step where the backend has such steps.
+    /// Returns whether the companion is written too, which never is so where the first was refused. If not, the
+    /// companion is the caller's business: it was not tried, or its own precondition does not hold.
+    async fn put_with(
+        &self,
+        key: &str,
+        bytes: Bytes,
+        precondition: Precondition,
+        metadata: &std::collections::BTreeMap<String, String>,
+        _companion: Companion,
+    ) -> Result<(Put, bool)> {
+        self.put(key, bytes, precondition, metadata).await.map(|put| (put, false))
+    }
 
     /// All keys below `prefix` with the time by the server's clock at which each was last written. Nothing where that is not
     /// known.

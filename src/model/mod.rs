@@ -33,6 +33,9 @@ pub use tag::{
     Actor, Change, Claim, Current, Expected, Next, TagChange, TagState, adopt_legacy, check_expected,
     next_event,
 };
-pub use uri::{DynamoLocation, FileLocation, LedgerUri, Numbering, S3Location, StoreUri, StoreUris};
+pub use uri::{
+    DynamoLocation, FileLocation, GitLocation, GitRemote, HdfsLocation, LedgerUri, Numbering, S3Location,
+    StoreUri, StoreUris, ZooKeeperAcl, ZooKeeperLocation,
+};
 pub use version::Version;
 pub use view::{PackageView, Resolved, TagView};

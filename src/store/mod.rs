@@ -129,10 +129,9 @@ pub async fn open(uri: &StoreUri, connect: &Connect) -> Result<Arc<dyn Store>> {
         StoreUri::File(location) => Ok(Arc::new(file::FileStore::new(location))),
         #[cfg(feature = "store-s3")]
         StoreUri::S3(location) => Ok(Arc::new(s3::S3Store::open(location, connect).await?)),
-        #[cfg(not(feature = "store-s3"))]
-        StoreUri::S3(_) => {
+        other => {
             let _ = connect;
-            Err(crate::error::Error::invalid(format!("this build has no store for {uri}")))
+            Err(crate::error::Error::invalid(format!("this build has no store for {other}")))
         }
     }
 }

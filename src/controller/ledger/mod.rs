@@ -125,7 +125,9 @@ fn is_due(status: &SackerLedgerStatus, polled: Timestamp) -> bool {
 /// What is known of the numbering without asking: only S3 has a choice.
 fn numbering(object: &SackerLedger) -> Option<String> {
     match object.spec.ledger.parse::<LedgerUri>().ok()? {
-        LedgerUri::Dynamo(_) | LedgerUri::File(_) => Some("sequence".to_owned()),
+        LedgerUri::Dynamo(_) | LedgerUri::File(_) | LedgerUri::ZooKeeper(_) | LedgerUri::Git(_) => {
+            Some("sequence".to_owned())
+        }
         LedgerUri::S3(location) => location.versions.map(|numbering| numbering.as_str().to_owned()),
     }
 }
@@ -174,6 +176,8 @@ fn reach(uri: &LedgerUri) -> String {
         },
         LedgerUri::S3(location) => location.endpoint.clone().unwrap_or_else(|| "S3".to_owned()),
         LedgerUri::File(location) => format!("'{}'", location.path.display()),
+        LedgerUri::ZooKeeper(location) => format!("ZooKeeper at {}", location.servers.join(",")),
+        LedgerUri::Git(location) => format!("the repository {}", location.url()),
     };
     format!("check that the operator can reach {place}; it is asked again until it answers")
 }

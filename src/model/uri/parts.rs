@@ -1,0 +1,199 @@
+//! A URI cut into its parts, and what all kinds of URIs share. Messages never show what may be a credential.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+
+/// A URI cut into its parts, before any meaning.
+pub(super) struct Parts<'a> {
+    text: &'a str,
+    pub(super) scheme: &'a str,
+    pub(super) authority: &'a str,
+    pub(super) path: &'a str,
+    query: Vec<(String, String)>,
+}
+
+impl<'a> Parts<'a> {
+    pub(super) fn cut(text: &'a str) -> Result<Self> {
+        let broken =
+            |rule: &str| Error::invalid(format!("'{}' is not a ledger or store URI: {rule}", redacted(text)));
+        let (scheme, rest) =
+            text.split_once("://").ok_or_else(|| broken("it must look like 's3://bucket'"))?;
+        if text.chars().any(|letter| letter.is_control() || letter == '#') {
+            return Err(broken("it must not contain '#' or control characters"));
+        }
+        let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (authority, path) = match place.find('/') {
+            Some(slash) => (&place[..slash], &place[slash + 1..]),
+            None => (place, ""),
+        };
+        // The user that ssh logs in as is no secret; its password would be.
+        let is_user = scheme == "git+ssh"
+            && authority
+                .split_once('@')
+                .is_some_and(|(user, host)| !user.contains(':') && !host.contains('@'));
+        if scheme.contains('@') || authority.contains('@') && !is_user {
+            return Err(broken("credentials never stand in a URI; use the standard settings of the backend"));
+        }
+        let query = url::form_urlencoded::parse(query.as_bytes())
+            .map(|(key, value)| (key.into_owned(), value.into_owned()))
+            .collect();
+        Ok(Self { text, scheme, authority, path, query })
+    }
+
+    pub(super) fn broken(&self, rule: impl fmt::Display) -> Error {
+        Error::invalid(format!("'{}' is not allowed: {rule}", redacted(self.text)))
+    }
+
+    /// Takes the parameter `key`; what is left in the end is refused.
+    pub(super) fn take(&mut self, key: &str) -> Option<String> {
+        let position = self.query.iter().position(|(name, _)| name == key)?;
+        Some(self.query.remove(position).1)
+    }
+
+    pub(super) fn take_flag(&mut self, key: &str) -> Result<Option<bool>> {
+        match self.take(key).as_deref() {
+            None => Ok(None),
+            Some("true" | "1") => Ok(Some(true)),
+            Some("false" | "0") => Ok(Some(false)),
+            Some(_) => Err(self.broken(format_args!("{key} is 'true' or 'false'"))),
+        }
+    }
+
+    pub(super) fn take_endpoint(&mut self) -> Result<Option<String>> {
+        let Some(endpoint) = self.take("endpoint") else { return Ok(None) };
+        let parsed = url::Url::parse(&endpoint).map_err(|_| self.broken("endpoint is not an http(s) URL"))?;
+        if !matches!(parsed.scheme(), "http" | "https") || parsed.host().is_none() {
+            return Err(self.broken("endpoint is not an http(s) URL"));
+        }
+        if !parsed.username().is_empty() || parsed.password().is_some() {
+            return Err(self.broken("credentials never stand in an endpoint; use the standard AWS settings"));
+        }
+        if parsed.host().is_some_and(|host| is_link_local(&host)) {
+            return Err(
+                self.broken("endpoint is a link-local address, where clouds keep machine credentials")
+            );
+        }
+        Ok(Some(endpoint.trim_end_matches('/').to_owned()))
+    }
+
+    /// The components of the path, in one spelling: open ledgers and stores are kept by their URI.
+    pub(super) fn components(&self) -> Result<Vec<&'a str>> {
+        let parts = self.path.split('/').filter(|part| !part.is_empty() && *part != ".");
+        let components: Vec<&str> = parts.collect();
+        if components.contains(&"..") {
+            return Err(self.broken("the path must not contain '..'"));
+        }
+        if components.is_empty() {
+            return Err(self.broken("it must name a directory of its own, not '/'"));
+        }
+        Ok(components)
+    }
+
+    /// `host[:port]` as it may be connected to.
+    pub(super) fn host(&self, text: &str, default_port: Option<u16>) -> Result<String> {
+        let rule = "a server is '<host>' or '<host>:<port>'";
+        let (name, port) = match text.rfind(':').filter(|colon| !text[*colon..].contains(']')) {
+            Some(colon) => (&text[..colon], Some(&text[colon + 1..])),
+            None => (text, None),
+        };
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_[]:".contains(&byte);
+        if !name.bytes().all(is_plain) || name.starts_with('-') {
+            return Err(self.broken(rule));
+        }
+        let host: url::Host<String> = url::Host::parse(name).map_err(|_| self.broken(rule))?;
+        if is_link_local(&host) {
+            return Err(self.broken("it is a link-local address, where clouds keep machine credentials"));
+        }
+        let port = match port {
+            Some(port) => Some(port.parse::<u16>().map_err(|_| self.broken(rule))?),
+            None => default_port,
+        };
+        Ok(port.map_or_else(|| host.to_string(), |port| format!("{host}:{port}")))
+    }
+
+    pub(super) fn finish<T>(self, value: T, known: &str) -> Result<T> {
+        match self.query.first() {
+            Some((key, _)) => {
+                let key = shown_parameter(key);
+                let rule = format!("unknown parameter {key}; known for {}://: {known}", self.scheme);
+                Err(self.broken(rule))
+            }
+            None => Ok(value),
+        }
+    }
+}
+
+fn is_link_local<S>(host: &url::Host<S>) -> bool {
+    match host {
+        url::Host::Ipv4(address) => address.is_link_local(),
+        url::Host::Ipv6(address) => {
+            address.is_unicast_link_local()
+                || address.to_ipv4_mapped().is_some_and(|address| address.is_link_local())
+        }
+        url::Host::Domain(_) => false,
+    }
+}
+
+/// A URI as it may stand in a message: without its parameters, and without what stands where a credential would.
+fn redacted(text: &str) -> String {
+    let (place, query) = text.split_once('?').unwrap_or((text, ""));
+    let start = place.find("://").map_or(0, |scheme| scheme + "://".len());
+    let shown = match place.rfind('@') {
+        Some(at) if at >= start => format!("{}…{}", &place[..start], &place[at..]),
+        Some(at) => format!("…{}", &place[at..]),
+        // The '?' may be part of a password.
+        None if query.contains('@') && place[start..].contains(':') => format!("{}…", &place[..start]),
+        None => place.to_owned(),
+    };
+    shown.chars().take(300).flat_map(char::escape_debug).collect()
+}
+
+/// The name of a parameter, unless it looks like a value that lost its name.
+fn shown_parameter(key: &str) -> String {
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    if key.len() <= 32 && key.bytes().all(is_name) { format!("'{key}'") } else { "(not a name)".to_owned() }
+}
+
+/// The shortest grace: S3 tells ages in whole seconds, so nothing shorter can be compared. Below an hour is for tests only.
+const GRACE_MIN: Duration = Duration::from_secs(2);
+
+/// What a URI is for: some parameters belong to one kind only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    Ledger,
+    Store,
+}
+
+/// The parameter `grace` of a store.
+pub(super) fn grace(parts: &mut Parts<'_>, purpose: Use) -> Result<Option<Duration>> {
+    if purpose == Use::Ledger {
+        return Ok(None);
+    }
+    let Some(text) = parts.take("grace") else { return Ok(None) };
+    let duration = text.parse::<jiff::SignedDuration>().ok().and_then(|span| Duration::try_from(span).ok());
+    match duration.filter(|duration| *duration >= GRACE_MIN) {
+        Some(duration) => Ok(Some(duration)),
+        None => Err(parts.broken("grace is a time of at least 2s, such as '24h'")),
+    }
+}
+
+pub(super) fn shown_grace(grace: Option<Duration>) -> Option<String> {
+    grace.map(|grace| {
+        jiff::SignedDuration::try_from(grace).map_or_else(|_| String::new(), |span| format!("{span:#}"))
+    })
+}
+
+/// Writes `?key=value&...` for the parameters that are set.
+pub(super) fn write_query(f: &mut fmt::Formatter<'_>, pairs: &[(&str, Option<&str>)]) -> fmt::Result {
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    let mut any = false;
+    for (key, value) in pairs {
+        if let Some(value) = value {
+            query.append_pair(key, value);
+            any = true;
+        }
+    }
+    if any { write!(f, "?{}", query.finish()) } else { Ok(()) }
+}
