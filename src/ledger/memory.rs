@@ -8,7 +8,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::layout::check_is_probe;
-use super::{Children, ConditionalObjects, Entry, InitOptions, Object, Precondition, Put, Revision};
+use super::{
+    Children, Companion, ConditionalObjects, Entry, InitOptions, Object, Precondition, Put, Revision,
+};
 use crate::error::Result;
 use crate::model::Numbering;
 
@@ -23,6 +25,30 @@ pub struct MemoryObjects {
 struct State {
     objects: BTreeMap<String, Object>,
     writes: u64,
+}
+
+impl State {
+    fn put(
+        &mut self,
+        key: &str,
+        bytes: Bytes,
+        precondition: &Precondition,
+        metadata: &BTreeMap<String, String>,
+    ) -> Put {
+        let holds = match (self.objects.get(key), precondition) {
+            (_, Precondition::None) | (None, Precondition::Absent) => true,
+            (Some(object), Precondition::Revision(revision)) => object.revision == *revision,
+            _ => false,
+        };
+        if !holds {
+            return Put::Refused;
+        }
+        self.writes += 1;
+        let revision = Revision(self.writes.to_string());
+        let object = Object { bytes, revision: revision.clone(), metadata: metadata.clone() };
+        self.objects.insert(key.to_owned(), object);
+        Put::Written(revision)
+    }
 }
 
 impl MemoryObjects {
@@ -77,20 +103,24 @@ impl ConditionalObjects for MemoryObjects {
         precondition: Precondition,
         metadata: &BTreeMap<String, String>,
     ) -> Result<Put> {
+        Ok(self.lock().put(key, bytes, &precondition, metadata))
+    }
+
+    async fn put_with(
+        &self,
+        key: &str,
+        bytes: Bytes,
+        precondition: Precondition,
+        metadata: &BTreeMap<String, String>,
+        companion: Companion,
+    ) -> Result<(Put, bool)> {
         let mut state = self.lock();
-        let holds = match (state.objects.get(key), precondition) {
-            (_, Precondition::None) | (None, Precondition::Absent) => true,
-            (Some(object), Precondition::Revision(revision)) => object.revision == revision,
-            _ => false,
-        };
-        if !holds {
-            return Ok(Put::Refused);
+        let put = state.put(key, bytes, &precondition, metadata);
+        if put == Put::Refused {
+            return Ok((put, false));
         }
-        state.writes += 1;
-        let revision = Revision(state.writes.to_string());
-        let object = Object { bytes, revision: revision.clone(), metadata: metadata.clone() };
-        state.objects.insert(key.to_owned(), object);
-        Ok(Put::Written(revision))
+        let beside = state.put(&companion.key, companion.bytes, &companion.precondition, &BTreeMap::new());
+        Ok((put, beside != Put::Refused))
     }
 
     async fn delete_probe(&self, key: &str) -> Result<()> {

@@ -10,8 +10,17 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use super::{ObjectLedger, READS, keys, records};
 use crate::crash_point::around;
 use crate::error::{Error, Missing, Result};
-use crate::ledger::{ConditionalObjects, Precondition, Put};
+use crate::ledger::{Companion, ConditionalObjects, Precondition, Put};
 use crate::model::{Event, PackageName, TagName};
+
+/// The row of an event, which nothing may be in the place of.
+pub(super) fn history_row(package: &PackageName, tag: &TagName, event: &Event) -> Companion {
+    Companion {
+        key: keys::event(package, tag, event.seq),
+        bytes: records::encode_event(event),
+        precondition: Precondition::Absent,
+    }
+}
 
 impl<O: ConditionalObjects> ObjectLedger<O> {
     /// The numbers of the archived events, ascending.
@@ -46,10 +55,11 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
     /// Puts an event into the history. Returns whether the history has this very event now; false says that another one
     /// has its number. Rows are create-only, so the first writer of a number decides who has it.
     pub(super) async fn archive(&self, package: &PackageName, tag: &TagName, event: &Event) -> Result<bool> {
-        let key = keys::event(package, tag, event.seq);
-        let body = records::encode_event(event);
-        let nothing = BTreeMap::new();
-        let put = self.objects.put(&key, body, Precondition::Absent, &nothing);
+        if self.archived.has(package, tag, event) {
+            return Ok(true);
+        }
+        let (row, nothing) = (history_row(package, tag, event), BTreeMap::new());
+        let put = self.objects.put(&row.key, row.bytes, row.precondition, &nothing);
         match around("ledger.archive", put).await? {
             Put::Written(_) => {
                 self.archived.remember(package, tag, event);

@@ -31,10 +31,11 @@ mod views;
 
 pub(super) use probe::check_is_probe;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, Once};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::stream::BoxStream;
 use tokio::sync::OnceCell;
 
@@ -42,8 +43,8 @@ use archived::Archived;
 use records::LedgerBody;
 
 use super::{
-    ConditionalObjects, Entry, Findings, InitOptions, Ledger, LedgerState, Newest, ProbeOptions, ProbeReport,
-    Put, Removed, TagOutcome, ViewCache,
+    Companion, ConditionalObjects, Entry, Findings, InitOptions, Ledger, LedgerState, Newest, Precondition,
+    ProbeOptions, ProbeReport, Put, Removed, TagOutcome, ViewCache,
 };
 #[cfg(feature = "cli")]
 use super::{Restored, TagDump};
@@ -103,6 +104,21 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
             entries.extend(page);
         }
         Ok(entries)
+    }
+
+    /// A write with its companion, where there is one; whether that is written too.
+    async fn put_both(
+        &self,
+        key: &str,
+        bytes: Bytes,
+        precondition: Precondition,
+        metadata: &BTreeMap<String, String>,
+        companion: Option<Companion>,
+    ) -> Result<(Put, bool)> {
+        match companion {
+            Some(companion) => self.objects.put_with(key, bytes, precondition, metadata, companion).await,
+            None => self.objects.put(key, bytes, precondition, metadata).await.map(|put| (put, false)),
+        }
     }
 
     fn backoff(&self) -> Backoff {

@@ -1,6 +1,7 @@
 //! Tags: the pointer object, its compare-and-swap, and the archived events.
 //!
-//! The order of writes is: archive event n, put the pointer with event n+1 (the commit), archive event n+1. The first
+//! The order of writes is: archive event n, put the pointer with event n+1 (the commit), archive event n+1; the last two are
+//! one step where the backend can do that. The first
 //! makes sure that no event is overwritten before it is in the history; the last that a 2015 client's blind overwrite of
 //! the pointer cannot lose a move that was acknowledged. Where that client interferes, the create-only rows of the history
 //! decide which event has a number; what is not in the history was never acknowledged.
@@ -10,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
+use super::history::history_row;
 use super::plan::{self, AfterLook, AfterSend, Approach, Settlement, Whereabouts};
 use super::records::StoredVersion;
 use super::{ObjectLedger, READS, keys, records, sent};
@@ -347,9 +349,14 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         let precondition = revision.clone().map_or(Precondition::Absent, Precondition::Revision);
         let mut in_doubt = false;
         loop {
+            let row = (!self.archived.has(package, tag, event)).then(|| history_row(package, tag, event));
             let nothing = BTreeMap::new();
-            let put = self.objects.put(&key, body.clone(), precondition.clone(), &nothing);
-            let (sent, failure) = sent(around("ledger.pointer", put).await);
+            let put = self.put_both(&key, body.clone(), precondition.clone(), &nothing, row);
+            let put = around("ledger.pointer", put).await;
+            if matches!(put, Ok((_, true))) {
+                self.archived.remember(package, tag, event);
+            }
+            let (sent, failure) = sent(put.map(|(put, _)| put));
             let open = || Error::new(Meaning::Unavailable, "change the tag").with_key(&key);
             match plan::after_send(sent, in_doubt) {
                 AfterSend::Committed => return Ok(Attempt::Committed),

@@ -11,7 +11,7 @@ use super::records::StoredVersion;
 use super::{ObjectLedger, READS, keys, records, sent};
 use crate::crash_point::around;
 use crate::error::{Error, Meaning, Missing, Result};
-use crate::ledger::{ConditionalObjects, Precondition, Put, Revision};
+use crate::ledger::{Companion, ConditionalObjects, Precondition, Put, Revision};
 use crate::model::{NewVersion, Numbering, PackageName, TagName, Version, VersionRecord, check_basename};
 
 fn is_denied(error: &Error) -> bool {
@@ -22,6 +22,15 @@ fn is_denied(error: &Error) -> bool {
 pub(super) struct Hint {
     version: Option<Version>,
     revision: Option<Revision>,
+}
+
+/// The write that makes `hint` name `version`; nothing where it names that or a newer one.
+fn raised_hint(package: &PackageName, version: Version, hint: &Hint) -> Option<Companion> {
+    plan::raises(hint.version, version).then(|| Companion {
+        key: keys::latest_hint(package),
+        bytes: records::encode_hint(Some(version)),
+        precondition: hint.revision.clone().map_or(Precondition::Absent, Precondition::Revision),
+    })
 }
 
 impl<O: ConditionalObjects> ObjectLedger<O> {
@@ -79,16 +88,11 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
     /// Raises the hint to `version`, unless it is there or beyond already. Best effort: every reader of ours finds the
     /// newest version without it.
     async fn raise_hint(&self, package: &PackageName, version: Version, mut hint: Hint) {
-        let key = keys::latest_hint(package);
         for _ in 0..3 {
-            if !plan::raises(hint.version, version) {
-                return;
-            }
-            let precondition = hint.revision.map_or(Precondition::Absent, Precondition::Revision);
-            let body = records::encode_hint(Some(version));
-            let put =
-                around("ledger.hint", self.objects.put(&key, body, precondition, &BTreeMap::new())).await;
-            match put {
+            let Some(raised) = raised_hint(package, version, &hint) else { return };
+            let nothing = BTreeMap::new();
+            let put = self.objects.put(&raised.key, raised.bytes, raised.precondition, &nothing);
+            match around("ledger.hint", put).await {
                 Ok(Put::Written(_)) => return,
                 Ok(Put::Refused) => match self.hint(package).await {
                     Ok(again) => hint = again,
@@ -308,10 +312,14 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         let mut backoff = self.backoff();
         let mut taken = 0_u32;
         let mut in_doubt = false;
+        let mut is_hinted;
         loop {
             let key = keys::version(package, version);
-            let put = self.objects.put(&key, body.clone(), Precondition::Absent, &new.metadata);
-            let (sent, failure) = sent(around("ledger.version", put).await);
+            let raised = hint.as_ref().and_then(|hint| raised_hint(package, version, hint));
+            let put = self.put_both(&key, body.clone(), Precondition::Absent, &new.metadata, raised);
+            let put = around("ledger.version", put).await;
+            is_hinted = matches!(put, Ok((_, true)));
+            let (sent, failure) = sent(put.map(|(put, _)| put));
             match plan::after_send(sent, in_doubt) {
                 AfterSend::Committed => break,
                 AfterSend::Fail => return Err(failure.unwrap_or_else(|| open(&key))),
@@ -353,7 +361,9 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
             }
         }
         if let Some(hint) = hint {
-            self.raise_hint(package, version, hint).await;
+            if !is_hinted {
+                self.raise_hint(package, version, hint).await;
+            }
         } else {
             self.added_blindly().insert(package.clone(), version);
             self.set_hint_blindly(package, version).await;
