@@ -37,7 +37,7 @@ fuzz: ## Fuzz every decoder (FUZZ_SECONDS each, 60 by default) and keep what bri
 	fuzz/run --keep $(FUZZ_SECONDS)
 
 .PHONY: soak
-soak: testbed ## Run tests at a night's figures (GROUP=ledger, faults, histories-dynamo, ...; all without it)
+soak: testbed ## Run tests at a night's figures (GROUP=ledger, faults-dynamo, crash-minio, ...; all without it)
 	$(say) "building the binaries and the tests"
 	cargo build --quiet --bins --tests
 	@soak/run $(GROUP)

@@ -208,24 +208,34 @@ impl Model for Exploration {
 
 /// What an exploration found.
 pub(super) struct Found {
+    /// Different ones.
     pub(super) states: usize,
+    /// Whether there are no others.
+    pub(super) is_whole: bool,
     /// The broken promise, with the way to it.
     pub(super) wrong: Option<String>,
 }
 
-/// Explores a scenario to its end, or to the first broken promise.
-pub(super) fn explore(scenario: Scenario, mutant: Option<Mutant>) -> Found {
+/// Explores a scenario to its end, to the first broken promise, or until `limit` states were reached, each as
+/// often as there are ways to it.
+pub(super) fn explore(scenario: Scenario, mutant: Option<Mutant>, limit: Option<usize>) -> Found {
     let name = scenario.name;
-    let checker = Exploration::new(scenario, mutant).checker().threads(2).spawn_bfs().join();
+    let checker = Exploration::new(scenario, mutant).checker().threads(2);
+    let checker = match limit {
+        Some(limit) => checker.target_state_count(limit),
+        None => checker,
+    };
+    let checker = checker.spawn_bfs().join();
     let states = checker.unique_state_count();
+    let is_whole = limit.is_none_or(|limit| checker.state_count() < limit);
     let wrong = checker.discovery("every promise holds").map(|path| {
         let last = path.last_state();
         let why = last.wrong.as_deref().unwrap_or("?");
         format!("{name}: {why}\n  by {:?}\n  {}", last.choices, last.story.join("\n  "))
     });
-    if wrong.is_none() {
+    if wrong.is_none() && is_whole {
         let ended = checker.discovery("every client comes to its end").is_some();
         assert!(ended, "{name}: no run comes to its end");
     }
-    Found { states, wrong }
+    Found { states, is_whole, wrong }
 }
