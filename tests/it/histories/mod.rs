@@ -66,6 +66,11 @@ mod v4 {
     }
 
     #[test]
+    fn zookeeper() {
+        workers("histories::v4::zookeeper", Backend::ZooKeeper, 3_000, 200_000);
+    }
+
+    #[test]
     fn versitygw() {
         workers("histories::v4::versitygw", Backend::Versitygw, 3_000, 200_000);
     }
