@@ -5,7 +5,7 @@
 //! itself, and a new one is made rather than waited for.
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -33,7 +33,7 @@ type Sync = Shared<BoxFuture<'static, Result<(), Failure>>>;
 struct Syncs {
     next: Mutex<Option<Sync>>,
     /// Held by the one under way.
-    running: tokio::sync::Mutex<()>,
+    running: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Session {
@@ -44,16 +44,19 @@ impl Session {
     async fn catch_up(self: &Arc<Self>) -> Result<(), Failure> {
         let shared = {
             let mut next = self.syncs.next.lock().unwrap_or_else(PoisonError::into_inner);
-            next.get_or_insert_with(|| self.clone().sync().boxed().shared()).clone()
+            let sync = || Self::sync(self.syncs.running.clone(), Arc::downgrade(self)).boxed().shared();
+            next.get_or_insert_with(sync).clone()
         };
         shared.await
     }
 
-    async fn sync(self: Arc<Self>) -> Result<(), Failure> {
-        let _running = self.syncs.running.lock().await;
+    /// Whoever waits for it has the session; one that nobody waits for any more must not keep it.
+    async fn sync(running: Arc<tokio::sync::Mutex<()>>, session: Weak<Self>) -> Result<(), Failure> {
+        let _running = running.lock().await;
+        let session = session.upgrade().ok_or(Failure::ClientClosed)?;
         // From here on it is no other reader's.
-        self.syncs.next.lock().unwrap_or_else(PoisonError::into_inner).take();
-        self.client.sync(&self.root).await
+        session.syncs.next.lock().unwrap_or_else(PoisonError::into_inner).take();
+        session.client.sync(&session.root).await
     }
 
     /// Whether the ledger's own node is there, as of what this session read.
@@ -96,9 +99,11 @@ impl Sessions {
     }
 
     /// Lets the next operation have another session than this one.
-    async fn leave(&self, session: &Arc<Session>) {
-        let mut current = self.current.lock().await;
-        if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, session)) {
+    fn leave(&self, session: &Arc<Session>) {
+        // Where it is held, somebody is about to look whether the session is connected.
+        if let Ok(mut current) = self.current.try_lock()
+            && current.as_ref().is_some_and(|current| Arc::ptr_eq(current, session))
+        {
             *current = None;
         }
     }
@@ -141,7 +146,7 @@ impl Sessions {
                     Err(failure) => Err(failure),
                 };
                 if outcome.as_ref().is_err_and(|failure| !is_answer(failure)) {
-                    self.leave(&session).await;
+                    self.leave(&session);
                 }
                 outcome
             };
@@ -182,7 +187,7 @@ impl Sessions {
         match self.until(end, work(session.clone())).await {
             Ok(answer) => Ok(answer),
             Err(failure) => {
-                self.leave(&session).await;
+                self.leave(&session);
                 let error =
                     Error::new(Meaning::Unavailable, operation.words).with_key(self.settings.place(path));
                 Err(error.with_hint(self.settings.how_to_reach()).with_source(failure))

@@ -18,6 +18,7 @@ mod tags;
 mod windows;
 mod worker;
 
+pub(crate) use client::new_version;
 use sites::{Backend, Site, usual_faults};
 use windows::Plan;
 
