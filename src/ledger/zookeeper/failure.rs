@@ -21,24 +21,24 @@ pub(super) const CREATE: Operation = Operation { words: "create the node of the 
 /// Whether a server said this, and said with it that nothing was written. Everything else is trouble on the way, after which
 /// only a look can tell.
 pub(super) fn is_answer(failure: &Failure) -> bool {
-    match failure {
+    // Among the codes that the library has no name for are time-outs.
+    matches!(
+        failure,
         Failure::BadArguments(_)
-        | Failure::NoNode
-        | Failure::NoAuth
-        | Failure::BadVersion
-        | Failure::NoChildrenForEphemerals
-        | Failure::NodeExists
-        | Failure::NotEmpty
-        | Failure::InvalidAcl
-        | Failure::AuthFailed
-        | Failure::NotReadOnly
-        | Failure::QuotaExceeded
-        | Failure::Throttled
-        | Failure::MarshallingError
-        | Failure::Unimplemented => true,
-        // Among the codes that the library has no name for are time-outs.
-        _ => false,
-    }
+            | Failure::NoNode
+            | Failure::NoAuth
+            | Failure::BadVersion
+            | Failure::NoChildrenForEphemerals
+            | Failure::NodeExists
+            | Failure::NotEmpty
+            | Failure::InvalidAcl
+            | Failure::AuthFailed
+            | Failure::NotReadOnly
+            | Failure::QuotaExceeded
+            | Failure::Throttled
+            | Failure::MarshallingError
+            | Failure::Unimplemented
+    )
 }
 
 impl Settings {

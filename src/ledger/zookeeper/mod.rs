@@ -240,8 +240,7 @@ impl ConditionalObjects for ZooKeeperObjects {
                 let node = node.to_owned();
                 async move {
                     match session.client.delete(&node, None).await {
-                        Ok(()) => Ok(true),
-                        Err(Failure::NoNode) => Ok(true),
+                        Ok(()) | Err(Failure::NoNode) => Ok(true),
                         // Other keys of the probe are still there; with the last of them the directory goes.
                         Err(Failure::NotEmpty) => Ok(false),
                         Err(failure) => Err(failure),

@@ -26,12 +26,12 @@ pub(super) struct Session {
     syncs: Syncs,
 }
 
-type Sync = Shared<BoxFuture<'static, Result<(), Failure>>>;
+type CatchUp = Shared<BoxFuture<'static, Result<(), Failure>>>;
 
 /// The sync that is still to begin. Whoever reads meanwhile shares it.
 #[derive(Debug, Default)]
 struct Syncs {
-    next: Mutex<Option<Sync>>,
+    next: Mutex<Option<CatchUp>>,
     /// Held by the one under way.
     running: Arc<tokio::sync::Mutex<()>>,
 }

@@ -48,6 +48,9 @@ pub(super) enum Outcome {
 /// A server's answer to writes in one step: which of the step's operations failed, and how.
 type Failed = (usize, Failure);
 
+/// What sending such writes came to; the outer error is trouble on the way.
+type Sent<T> = Result<Result<T, Failed>, Failure>;
+
 /// The revision of an object. The first part is the transaction that created the node, which comes once in the life of an
 /// ensemble; the second counts its writes since.
 pub(super) fn revision(stat: &Stat) -> Revision {
@@ -171,7 +174,7 @@ fn step(
     sessions: &Sessions,
     directories: &Arc<Vec<String>>,
     writes: &Arc<Vec<Write>>,
-) -> impl FnOnce(Arc<Session>) -> BoxFuture<'static, Result<Result<Vec<Revision>, Failed>, Failure>> + use<> {
+) -> impl FnOnce(Arc<Session>) -> BoxFuture<'static, Sent<Vec<Revision>>> + use<> {
     let options = sessions.settings.options();
     let (directories, writes) = (directories.clone(), writes.clone());
     move |session| {
@@ -229,7 +232,7 @@ fn step(
 }
 
 /// A server's own answer apart from trouble on the way to it.
-fn answered<T>(place: usize, failure: Failure) -> Result<Result<T, Failed>, Failure> {
+fn answered<T>(place: usize, failure: Failure) -> Sent<T> {
     if is_answer(&failure) { Ok(Err((place, failure))) } else { Err(failure) }
 }
 
