@@ -51,6 +51,9 @@ pub const POINTS: &[&str] = &[
     "file.object.renamed",
     "file.temporary.synced",
     "file.temporary.written",
+    // The root node of a ZooKeeper ledger.
+    "zookeeper.root.after",
+    "zookeeper.root.before",
     // The DynamoDB ledger.
     "dynamo.tag.after",
     "dynamo.tag.before",

@@ -46,8 +46,8 @@ use crate::model::{AccessRule, Glob, LabelSelector, SelectorOperator, SelectorRe
 pub struct SackerLedgerSpec {
     /// Where names, versions and tags are, as a URI. Required, without a default.
     ///
-    /// `dynamo://<region>/<prefix>`, `s3://<bucket>[/<prefix>]` or `file:///<absolute path>`. Credentials never stand
-    /// here: they come from the operator's own environment.
+    /// `dynamo://<region>/<prefix>`, `s3://<bucket>[/<prefix>]`, `zk://<host>[,<host>...]/<root>` or `file:///<absolute path>`.
+    /// Credentials never stand here: they come from the operator's own environment.
     #[schemars(length(min = 8, max = 1024))]
     #[x_kube(validation = rules::ledger_uri(), validation = rules::uri_plain())]
     pub ledger: String,

@@ -28,6 +28,8 @@ mod probe;
 mod restore;
 #[cfg(feature = "ledger-s3")]
 mod s3;
+#[cfg(feature = "ledger-zk")]
+mod zookeeper;
 
 #[cfg(feature = "ledger-dynamo")]
 pub use dynamo::DynamoLedger;
@@ -41,6 +43,8 @@ pub use probe::{Check, ProbeOptions, ProbeReport, Verdict};
 pub use restore::{Contradiction, MissingParts, Pointer, Restored, TagDump};
 #[cfg(feature = "ledger-s3")]
 pub use s3::S3Objects;
+#[cfg(feature = "ledger-zk")]
+pub use zookeeper::ZooKeeperObjects;
 
 /// What `init` sets up. Each setting names what a new ledger gets; an existing one is not changed without `upgrade`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -337,6 +341,11 @@ pub async fn open(uri: &LedgerUri, connect: &Connect) -> Result<Arc<dyn Ledger>>
         }
         #[cfg(feature = "ledger-dynamo")]
         LedgerUri::Dynamo(location) => Ok(Arc::new(DynamoLedger::open(location, connect).await?)),
+        #[cfg(feature = "ledger-zk")]
+        LedgerUri::ZooKeeper(location) => {
+            let objects = zookeeper::ZooKeeperObjects::open(location, connect)?;
+            Ok(Arc::new(ObjectLedger::new(uri.clone(), objects, connect.clone())))
+        }
         other => Err(Error::invalid(format!("this build has no {}:// ledger", other.scheme()))),
     }
 }

@@ -1,4 +1,4 @@
-//! Conditional objects: the small interface under the object ledger. S3, files and memory implement it.
+//! Conditional objects: the small interface under the object ledger. S3, files, ZooKeeper and memory implement it.
 //!
 //! Keys are `/`-separated text, ordered by their bytes. Every write says what it expects to overwrite; an
 //! unconditional write exists only for the hint that 2015 readers use. There is no delete but for the keys of a probe:
@@ -17,7 +17,8 @@ use crate::server_clock::ServerTime;
 /// No record of a ledger is larger than this, in bytes: writers refuse it, readers call it corrupt.
 pub(super) const OBJECT_MAX: usize = 1 << 20;
 
-/// What an object's content is told apart by: an ETag on S3, a digest on files.
+/// What an object's content is told apart by: an ETag on S3, a digest on files, a count of writes on
+/// ZooKeeper.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revision(pub String);
 
@@ -142,6 +143,11 @@ pub trait ConditionalObjects: Send + Sync + Debug + 'static {
 
     /// Deletes a key below `_sacker/probe/`, and refuses any other. One that is not there is no error.
     async fn delete_probe(&self, key: &str) -> Result<()>;
+
+    /// Where the object of a key is, as its backend names it: for messages.
+    fn place(&self, key: &str) -> String {
+        key.to_owned()
+    }
 
     /// Whether this server's conditional writes are worth a doubt: not where its maker promises them, as AWS does.
     fn wants_probe(&self) -> bool {

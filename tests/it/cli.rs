@@ -13,3 +13,4 @@ mod promotion;
 mod transfers;
 mod upkeep;
 mod verify;
+mod zookeeper;

@@ -135,6 +135,7 @@ async fn packages(ledger: &dyn Ledger) -> Vec<PackageName> {
 #[case::file_to_dynamo(Kind::File, Kind::Dynamo)]
 #[case::dynamo_to_file(Kind::Dynamo, Kind::File)]
 #[case::file_to_s3_sequence(Kind::File, Kind::MinioSequence)]
+#[case::file_to_zookeeper(Kind::File, Kind::ZooKeeper)]
 #[tokio::test]
 async fn an_export_comes_back_as_it_was(#[case] from: Kind, #[case] to: Kind) {
     let (Some(source), Some(target)) = (Place::new(from).await, Place::new(to).await) else { return };

@@ -26,3 +26,4 @@ mod support;
 mod tls;
 mod upkeep;
 mod write_only;
+mod zookeeper;

@@ -1,4 +1,4 @@
-//! Conditional objects: what the object ledger rests on, on real S3 servers, with memory as the reference.
+//! Conditional objects: what the object ledger rests on, on real servers, with memory as the reference.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use sacker::connect::Connect;
 use sacker::error::{Meaning, Missing};
 use sacker::exit::Exit;
 use sacker::ledger::{
-    ConditionalObjects, InitOptions, MemoryObjects, Precondition, Put, Revision, S3Objects,
+    ConditionalObjects, InitOptions, MemoryObjects, Precondition, Put, Revision, S3Objects, ZooKeeperObjects,
 };
 use sacker::model::{LedgerUri, Numbering};
 
@@ -22,22 +22,34 @@ enum Kind {
     Memory,
     Minio,
     Versitygw,
+    ZooKeeper,
 }
 
 impl Kind {
     /// An empty place that nobody else uses; nothing when the server is not there.
     async fn ready(self) -> Option<Arc<dyn ConditionalObjects>> {
-        let server = match self {
-            Self::Memory => return Some(Arc::new(MemoryObjects::new(Numbering::Timestamp))),
-            Self::Minio => testbed::minio()?,
-            Self::Versitygw => testbed::versitygw()?,
+        let place = format!("{}/in/here", unique("objects"));
+        let on_s3 = async |server: S3Server| {
+            let objects: Arc<dyn ConditionalObjects> = Arc::new(on(&server, &place, &server.connect()).await);
+            objects
         };
-        let objects = on(&server, &format!("{}/in/here", unique("objects")), &server.connect()).await;
+        let objects = match self {
+            Self::Memory => return Some(Arc::new(MemoryObjects::new(Numbering::Timestamp))),
+            Self::Minio => on_s3(testbed::minio()?).await,
+            Self::Versitygw => on_s3(testbed::versitygw()?).await,
+            Self::ZooKeeper => Arc::new(on_nodes(&testbed::zookeeper()?.uri(&place), &Connect::default())),
+        };
         let lines = objects.init(&InitOptions::default()).await.expect("set up");
         assert_eq!(lines.len(), 1, "{lines:?}");
         assert!(objects.init(&InitOptions::default()).await.expect("set up").is_empty());
-        Some(Arc::new(objects))
+        Some(objects)
     }
+}
+
+/// Nodes of a ZooKeeper ensemble.
+pub(crate) fn on_nodes(uri: &str, connect: &Connect) -> ZooKeeperObjects {
+    let LedgerUri::ZooKeeper(location) = uri.parse().expect("a URI") else { panic!("{uri} is not zk") };
+    ZooKeeperObjects::open(&location, connect).expect("opened")
 }
 
 async fn on(server: &S3Server, place: &str, connect: &Connect) -> S3Objects {
@@ -46,19 +58,24 @@ async fn on(server: &S3Server, place: &str, connect: &Connect) -> S3Objects {
     S3Objects::open(&location, connect).await.expect("opened")
 }
 
-async fn put(objects: &dyn ConditionalObjects, key: &str, text: &str, precondition: Precondition) -> Put {
+pub(crate) async fn put(
+    objects: &dyn ConditionalObjects,
+    key: &str,
+    text: &str,
+    precondition: Precondition,
+) -> Put {
     let bytes = Bytes::from(text.to_owned());
     objects.put(key, bytes, precondition, &BTreeMap::new()).await.expect("answered")
 }
 
-async fn create(objects: &dyn ConditionalObjects, key: &str) -> Revision {
+pub(crate) async fn create(objects: &dyn ConditionalObjects, key: &str) -> Revision {
     match put(objects, key, key, Precondition::Absent).await {
         Put::Written(revision) => revision,
         Put::Refused => panic!("'{key}' is taken"),
     }
 }
 
-async fn keys(
+pub(crate) async fn keys(
     objects: &dyn ConditionalObjects,
     prefix: &str,
     start_after: &str,
@@ -70,7 +87,9 @@ async fn keys(
 
 #[rstest]
 #[tokio::test]
-async fn each_precondition_decides(#[values(Kind::Memory, Kind::Minio, Kind::Versitygw)] kind: Kind) {
+async fn each_precondition_decides(
+    #[values(Kind::Memory, Kind::Minio, Kind::Versitygw, Kind::ZooKeeper)] kind: Kind,
+) {
     let Some(objects) = kind.ready().await else { return };
     let objects = &*objects;
     assert_eq!(objects.get("a/b").await.expect("read"), None);
@@ -96,7 +115,9 @@ async fn each_precondition_decides(#[values(Kind::Memory, Kind::Minio, Kind::Ver
 
 #[rstest]
 #[tokio::test]
-async fn of_racing_writes_exactly_one_wins(#[values(Kind::Memory, Kind::Minio, Kind::Versitygw)] kind: Kind) {
+async fn of_racing_writes_exactly_one_wins(
+    #[values(Kind::Memory, Kind::Minio, Kind::Versitygw, Kind::ZooKeeper)] kind: Kind,
+) {
     let Some(objects) = kind.ready().await else { return };
     let objects = &*objects;
     for round in 0..25 {
@@ -125,7 +146,9 @@ async fn of_racing_writes_exactly_one_wins(#[values(Kind::Memory, Kind::Minio, K
 
 #[rstest]
 #[tokio::test]
-async fn listings_are_whole_and_in_order(#[values(Kind::Memory, Kind::Minio, Kind::Versitygw)] kind: Kind) {
+async fn listings_are_whole_and_in_order(
+    #[values(Kind::Memory, Kind::Minio, Kind::Versitygw, Kind::ZooKeeper)] kind: Kind,
+) {
     let Some(objects) = kind.ready().await else { return };
     let objects = &*objects;
     // More than a page of S3, written side by side.
@@ -148,13 +171,13 @@ async fn listings_are_whole_and_in_order(#[values(Kind::Memory, Kind::Minio, Kin
     let entries = objects.list("p/tags/", "p/tags/", 10).await.expect("listed");
     let object = objects.get("p/tags/live").await.expect("read").expect("it is there");
     assert_eq!(entries.len(), 1);
-    assert_eq!(entries[0].revision.as_ref(), Some(&object.revision));
+    assert_eq!(entries[0].revision, objects.lists_revisions().then_some(object.revision));
 }
 
 #[rstest]
 #[tokio::test]
 async fn children_are_the_names_right_below(
-    #[values(Kind::Memory, Kind::Minio, Kind::Versitygw)] kind: Kind,
+    #[values(Kind::Memory, Kind::Minio, Kind::Versitygw, Kind::ZooKeeper)] kind: Kind,
 ) {
     let Some(objects) = kind.ready().await else { return };
     let objects = &*objects;
@@ -194,7 +217,9 @@ async fn children_are_the_names_right_below(
 /// Package names are UTF-8 and may hold what means something in URLs.
 #[rstest]
 #[tokio::test]
-async fn keys_are_taken_as_they_are(#[values(Kind::Memory, Kind::Minio, Kind::Versitygw)] kind: Kind) {
+async fn keys_are_taken_as_they_are(
+    #[values(Kind::Memory, Kind::Minio, Kind::Versitygw, Kind::ZooKeeper)] kind: Kind,
+) {
     let Some(objects) = kind.ready().await else { return };
     let objects = &*objects;
     let names = [

@@ -1,4 +1,4 @@
-//! HTTPS towards S3: a TLS stack that is missing, or that trusts anybody, compiles and fails only when it is used.
+//! TLS towards S3 and ZooKeeper: a TLS stack that is missing, or that trusts anybody, compiles and fails only when it is used.
 
 use std::net::TcpStream;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use crate::support::process::{Folder, Supervised};
-use crate::support::testbed::{free_ports, is_there, run_script};
+use crate::support::testbed::{Server, free_ports, is_there, run_script};
 use crate::support::{eventually, unique};
 
 /// A certificate authority, and in `certs` a key pair for 127.0.0.1 that it signed, named as MinIO wants it.
@@ -23,7 +23,7 @@ basicConstraints = critical, CA:TRUE
 subjectKeyIdentifier = hash
 [leaf]
 basicConstraints = critical, CA:FALSE
-extendedKeyUsage = serverAuth
+extendedKeyUsage = serverAuth, clientAuth
 subjectAltName = IP:127.0.0.1
 END
 new() { openssl req -config openssl.cnf -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes "$@"; }
@@ -81,4 +81,62 @@ async fn the_servers_certificate_is_checked() {
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(7), "{error}");
     assert!(error.contains("certificate"), "{error}");
+}
+
+/// `sacker init` with a ledger on ZooKeeper's encrypted port, with these files.
+fn init_on_nodes(port: u16, store: &Path, variables: &[(&str, &Path)]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_sacker"))
+        .env_clear()
+        .env("SACKER_LEDGER", format!("zk://127.0.0.1:{port}/{}?tls=true&acl=creator", unique("tls")))
+        .env("SACKER_STORE", format!("file://{}", store.display()))
+        .envs(variables.iter().copied())
+        .args(["init", "--timeout", "5s"])
+        .output()
+        .expect("sacker runs")
+}
+
+/// Both sides show a certificate; ours is who we are, so that nodes may be their creator's alone.
+#[test]
+fn zookeeper_and_its_client_check_each_other() {
+    if !is_there("zookeeper") {
+        return;
+    }
+    let (folder, other) = (Folder::new("tls-zookeeper"), Folder::new("tls-other"));
+    for folder in [&folder, &other] {
+        make_certificates(folder.path());
+    }
+    let path = |name: &str| folder.path().join(name);
+    let (key, certificate) = (path("certs/private.key"), path("certs/public.crt"));
+    let both = [&key, &certificate].map(|path| std::fs::read(path).expect("it was made")).concat();
+    std::fs::write(path("server.pem"), both).expect("written");
+    let encrypted = free_ports(1)[0];
+    let settings = [
+        format!("secureClientPort={encrypted}"),
+        "secureClientPortAddress=127.0.0.1".to_owned(),
+        "serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory".to_owned(),
+        format!("ssl.keyStore.location={}", path("server.pem").display()),
+        "ssl.keyStore.type=PEM".to_owned(),
+        format!("ssl.trustStore.location={}", path("ca.crt").display()),
+        "ssl.trustStore.type=PEM".to_owned(),
+        "ssl.clientAuth=need".to_owned(),
+        "authProvider.x509=org.apache.zookeeper.server.auth.X509AuthenticationProvider".to_owned(),
+    ];
+    let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+    let server = Server::start("zookeeper", folder.path(), 1, &[], &settings);
+
+    let (authorities, store) = (path("ca.crt"), path("store"));
+    let ours = [("SACKER_ZOOKEEPER_CERTIFICATE", &*certificate), ("SACKER_ZOOKEEPER_KEY", &*key)];
+    let trusting = |authorities| [&[("SACKER_ZOOKEEPER_CA", authorities)], &ours[..]].concat();
+    let output = init_on_nodes(encrypted, &store, &trusting(&authorities));
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{error}\n{}", server.process().log());
+    let foreign = other.path().join("ca.crt");
+    let output = init_on_nodes(encrypted, &store, &trusting(&foreign));
+    assert_eq!(output.status.code(), Some(7), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = init_on_nodes(server.port(), &store, &trusting(&authorities));
+    assert_eq!(output.status.code(), Some(7), "no TLS there: {}", String::from_utf8_lossy(&output.stderr));
+    let output = init_on_nodes(encrypted, &store, &ours);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains("hint: set SACKER_ZOOKEEPER_CA"), "{error}");
 }

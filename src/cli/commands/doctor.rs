@@ -14,7 +14,7 @@ use crate::cli::session::Session;
 use crate::error::{Error, Meaning, Result};
 use crate::exit::Exit;
 use crate::ledger::{Ledger, ProbeOptions};
-use crate::model::{PackageName, Sha256};
+use crate::model::{LedgerUri, PackageName, Sha256};
 
 /// How many packages are looked at, and how many blobs, where nobody says otherwise: enough to notice what is common,
 /// few enough to wait for.
@@ -155,7 +155,12 @@ async fn probe(ledger: &dyn Ledger, was_broken: bool, single_writer: bool) -> Ve
                 Verdict::Odd(format!("{why}; the ledger's URI says that there is one writer"), None)
             }
             Some(why) => {
-                let hint = "use another server or release, or say ?single_writer=true if there is one writer at a time";
+                let hint = match ledger.uri() {
+                    LedgerUri::S3(_) => {
+                        "use another server or release, or say ?single_writer=true if there is one writer at a time"
+                    }
+                    _ => "use another server or release",
+                };
                 Verdict::Failed(Exit::Usage, why, Some(hint.to_owned()))
             }
             None if was_broken => {

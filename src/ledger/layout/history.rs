@@ -10,7 +10,7 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use super::{ObjectLedger, READS, keys, records};
 use crate::crash_point::around;
 use crate::error::{Error, Missing, Result};
-use crate::ledger::{Companion, ConditionalObjects, Precondition, Put};
+use crate::ledger::{Companion, ConditionalObjects, Object, Precondition, Put};
 use crate::model::{Event, PackageName, TagName};
 
 /// The row of an event, which nothing may be in the place of.
@@ -38,7 +38,8 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
     ) -> Result<Option<Event>> {
         let key = keys::event(package, tag, seq);
         let object = self.objects.get(&key).await?;
-        let event = object.map(|object| records::decode_event(&key, &object.bytes)).transpose()?;
+        let decode = |object: Object| self.placed(&key, records::decode_event(&key, &object.bytes));
+        let event = object.map(decode).transpose()?;
         if let Some(event) = event.as_ref().filter(|event| event.seq == seq) {
             self.archived.remember(package, tag, event);
         }

@@ -121,6 +121,11 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         }
     }
 
+    /// A record that was read, or why it could not be, with the place where its backend keeps it.
+    fn placed<T>(&self, key: &str, decoded: Result<T>) -> Result<T> {
+        decoded.map_err(|error| error.with_key(self.objects.place(key)))
+    }
+
     fn backoff(&self) -> Backoff {
         Backoff::new(self.connect.clock.clone(), self.connect.deadline)
     }

@@ -10,7 +10,9 @@ use super::records::{self, LedgerBody};
 use super::{FIRST_TIMESTAMP, ObjectLedger, keys};
 use crate::crash_point::around;
 use crate::error::{Error, Meaning, Result};
-use crate::ledger::{ConditionalObjects, InitOptions, LedgerState, Precondition, ProbeOptions, Put, Verdict};
+use crate::ledger::{
+    ConditionalObjects, InitOptions, LedgerState, Object, Precondition, ProbeOptions, Put, Verdict,
+};
 use crate::model::{LedgerUri, Numbering, S3Location};
 
 impl<O: ConditionalObjects> ObjectLedger<O> {
@@ -18,7 +20,7 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
     async fn own(&self) -> Result<&LedgerBody> {
         let read = || async {
             match self.objects.get(keys::LEDGER).await {
-                Ok(Some(object)) => records::decode_ledger(keys::LEDGER, &object.bytes),
+                Ok(Some(object)) => self.decode(&object),
                 Ok(None) => Ok(LedgerBody::numbered(self.objects.default_numbering())),
                 // Guessing would put timestamps into a sequence, for good.
                 Err(error) if matches!(error.meaning(), Meaning::Denied { .. }) => match &self.uri {
@@ -33,6 +35,10 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
             }
         };
         self.own.get_or_try_init(read).await
+    }
+
+    fn decode(&self, object: &Object) -> Result<LedgerBody> {
+        self.placed(keys::LEDGER, records::decode_ledger(keys::LEDGER, &object.bytes))
     }
 
     /// How this ledger numbers versions.
@@ -61,7 +67,7 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         let object = self.objects.get(keys::LEDGER).await?;
         let is_set_up = object.is_some();
         let body = match object {
-            Some(object) => records::decode_ledger(keys::LEDGER, &object.bytes)?,
+            Some(object) => self.decode(&object)?,
             None => LedgerBody::numbered(self.objects.default_numbering()),
         };
         let numbering = body.versions;
@@ -122,7 +128,7 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         let mut backoff = self.backoff();
         loop {
             let Some(object) = self.objects.get(keys::LEDGER).await? else { return Ok(None) };
-            let mut body = records::decode_ledger(keys::LEDGER, &object.bytes)?;
+            let mut body = self.decode(&object)?;
             let versions = Some(body.versions);
             let Some(verdict) = verdict else { return Ok(versions) };
             if body.probe.as_ref().is_none_or(|kept| kept.holds) == verdict.holds {

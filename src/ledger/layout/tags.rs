@@ -73,7 +73,7 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
     pub(super) async fn pointer(&self, package: &PackageName, tag: &TagName) -> Result<Option<Pointer>> {
         let key = keys::tag(package, tag);
         let Some(object) = self.objects.get(&key).await? else { return Ok(None) };
-        let stored = records::decode_pointer(tag, &key, &object.bytes)?;
+        let stored = self.placed(&key, records::decode_pointer(tag, &key, &object.bytes))?;
         let (state, fence) = (stored.state, stored.fence);
         Ok(Some(Pointer { state, fence, revision: object.revision, bytes: object.bytes }))
     }

@@ -51,7 +51,9 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
     ) -> Result<Option<StoredVersion>> {
         let key = keys::version(package, version);
         let object = self.objects.get(&key).await?;
-        object.map(|object| records::decode_stored_version(package, version, &key, object)).transpose()
+        let decode =
+            |object| self.placed(&key, records::decode_stored_version(package, version, &key, object));
+        object.map(decode).transpose()
     }
 
     /// Whether the package has any version, removed ones included.

@@ -78,6 +78,11 @@ fn dynamo() {
 }
 
 #[test]
+fn zookeeper() {
+    random_kills(Target::ZooKeeper, tier::figure(20, 1000));
+}
+
+#[test]
 fn minio() {
     random_kills(Target::Minio, tier::figure(20, 1000));
 }

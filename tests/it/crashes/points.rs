@@ -200,6 +200,9 @@ fn reachable(target: Target) -> BTreeSet<&'static str> {
         Target::Dynamo => [&delete[..], &["dynamo.", "export.", "files.", "store.file."]].concat(),
         Target::Minio => [&hide[..], &["ledger.", "store.s3."]].concat(),
         Target::Versitygw => vec!["ledger.", "store.s3."],
+        Target::ZooKeeper => {
+            [&delete[..], &["export.", "files.", "ledger.", "store.file.", "zookeeper."]].concat()
+        }
         _ => [&delete[..], &["export.", "file.", "files.", "ledger.", "store.file."]].concat(),
     };
     POINTS.iter().copied().filter(|name| areas.iter().any(|area| name.starts_with(area))).collect()
@@ -293,7 +296,7 @@ fn every_point(target: Target) {
 /// No point is out of every target's reach.
 #[test]
 fn every_point_is_reachable_somewhere() {
-    let targets = [Target::File, Target::Dynamo, Target::Minio];
+    let targets = [Target::File, Target::Dynamo, Target::Minio, Target::ZooKeeper];
     let all: BTreeSet<&str> = targets.into_iter().flat_map(reachable).collect();
     assert_eq!(all, POINTS.iter().copied().collect());
 }
@@ -306,6 +309,11 @@ fn file() {
 #[test]
 fn dynamo() {
     every_point(Target::Dynamo);
+}
+
+#[test]
+fn zookeeper() {
+    every_point(Target::ZooKeeper);
 }
 
 #[test]

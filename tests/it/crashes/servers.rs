@@ -41,6 +41,13 @@ const VERSITYGW: Kind = Kind {
     flags: |_| Vec::new(),
     forgets: false,
 };
+const ZOOKEEPER: Kind = Kind {
+    target: Target::ZooKeeper,
+    component: "zookeeper",
+    ports: 1,
+    flags: |_| Vec::new(),
+    forgets: false,
+};
 
 impl Kind {
     fn start(&self, folder: &Path) -> (Server, Vec<u16>) {
@@ -67,12 +74,14 @@ impl Kind {
 
     fn site(&self, server: &Server) -> Site {
         let home = Folder::new("crashes");
-        let (ledger, store) = if self.target == Target::Dynamo {
-            let tables = format!("dynamo://us-east-1/{}?endpoint={}", unique("crashes"), server.url());
-            (tables, format!("file://{}/store", home.path().display()))
-        } else {
-            let bucket = |what| format!("s3://{}?endpoint={}", unique(what), server.url());
-            (bucket("ledger"), bucket("store"))
+        let directory = format!("file://{}/store", home.path().display());
+        let bucket = |what| format!("s3://{}?endpoint={}", unique(what), server.url());
+        let (ledger, store) = match self.target {
+            Target::Dynamo => {
+                (format!("dynamo://us-east-1/{}?endpoint={}", unique("crashes"), server.url()), directory)
+            }
+            Target::ZooKeeper => (testbed::ZooKeeperServer::of(server).uri(&unique("crashes")), directory),
+            _ => (bucket("ledger"), bucket("store")),
         };
         let site = Site::at(self.target, &ledger, &store, testbed::connect(), home);
         site.set_up();
@@ -154,6 +163,11 @@ impl Drop for Stop<'_> {
 #[test]
 fn dynamo() {
     killed_servers(&DYNAMO, tier::figure(2, 50));
+}
+
+#[test]
+fn zookeeper() {
+    killed_servers(&ZOOKEEPER, tier::figure(20, 50));
 }
 
 #[test]

@@ -89,6 +89,10 @@ impl Site {
                 let server = testbed::dynamodb()?;
                 Some((server.uri(&unique("crashes")), directory("store"), server.connect()))
             }
+            Target::ZooKeeper => {
+                let uri = testbed::zookeeper()?.uri(&unique("crashes"));
+                Some((uri, directory("store"), Connect::default()))
+            }
             Target::Minio | Target::Versitygw => {
                 let server = if target == Target::Minio { testbed::minio()? } else { testbed::versitygw()? };
                 let uri = |what: &str| server.uri(&unique(what));

@@ -18,12 +18,15 @@ pub(super) enum Kind {
     Dynamo,
     Minio,
     MinioSequence,
+    ZooKeeper,
 }
 
 enum Raw {
     File(Folder),
     Dynamo(aws_sdk_dynamodb::Client, String),
     S3(aws_sdk_s3::Client, String),
+    /// The root node: no 2015 client ever wrote there.
+    ZooKeeper(zookeeper_client::Client, String),
 }
 
 /// An empty ledger.
@@ -54,6 +57,12 @@ impl Place {
                 let sequence = if kind == Kind::Minio { "" } else { "&versions=sequence" };
                 let uri = server.uri(&bucket) + sequence;
                 (uri.parse().expect("a URI"), server.connect(), Raw::S3(server.client().await, bucket))
+            }
+            Kind::ZooKeeper => {
+                let (server, root) = (testbed::zookeeper()?, unique("dump"));
+                let uri = server.uri(&root).parse().expect("a URI");
+                let raw = Raw::ZooKeeper(server.client().await, format!("/{root}"));
+                (uri, sacker::connect::Connect::default(), raw)
             }
         };
         let ledger = ledger::open(&uri, &connect).await.expect("open");
@@ -116,6 +125,7 @@ impl Place {
             Raw::S3(client, bucket) => {
                 client.delete_object().bucket(bucket).key(key).send().await.expect("deleted");
             }
+            Raw::ZooKeeper(..) => panic!("no 2015 client writes nodes"),
         }
     }
 
@@ -130,7 +140,7 @@ impl Place {
                 let body = ByteStream::from(body.into_bytes());
                 client.put_object().bucket(bucket).key(key).body(body).send().await.expect("put");
             }
-            Raw::Dynamo(..) => panic!("a table has no objects"),
+            Raw::Dynamo(..) | Raw::ZooKeeper(..) => panic!("no 2015 client puts objects there"),
         }
     }
 
@@ -142,6 +152,9 @@ impl Place {
             Raw::S3(client, bucket) => {
                 let object = client.get_object().bucket(bucket).key(key).send().await.expect("a hint");
                 object.body.collect().await.expect("its body").to_vec()
+            }
+            Raw::ZooKeeper(client, root) => {
+                client.get_data(&format!("{root}/{package}/tags/=latest")).await.expect("a hint").0
             }
             Raw::Dynamo(..) => return,
         };

@@ -18,6 +18,7 @@ mod tags;
 mod windows;
 mod worker;
 
+pub(crate) use client::new_version;
 use sites::{Backend, Site, usual_faults};
 use windows::Plan;
 
@@ -63,6 +64,11 @@ mod v4 {
     #[test]
     fn dynamo() {
         workers("histories::v4::dynamo", Backend::Dynamo, 5_000, 200_000);
+    }
+
+    #[test]
+    fn zookeeper() {
+        workers("histories::v4::zookeeper", Backend::ZooKeeper, 3_000, 200_000);
     }
 
     #[test]

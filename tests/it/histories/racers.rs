@@ -195,6 +195,11 @@ mod r1 {
     }
 
     #[test]
+    fn zookeeper() {
+        adders("R1", Backend::ZooKeeper, size(), &[]);
+    }
+
+    #[test]
     fn versitygw_sequence() {
         adders("R1", Backend::VersitygwSequence, size(), &[]);
     }
@@ -246,6 +251,11 @@ mod r4 {
     #[test]
     fn dynamo() {
         movers(Backend::Dynamo);
+    }
+
+    #[test]
+    fn zookeeper() {
+        movers(Backend::ZooKeeper);
     }
 
     #[test]

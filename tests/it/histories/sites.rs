@@ -12,7 +12,7 @@ use sacker::model::{Numbering, PackageName, TagName};
 use super::client::TAG;
 use super::history::Truth;
 use super::worker::connect;
-use crate::support::faultgate::{Action, Gate, Match, Refusal, Rule};
+use crate::support::faultgate::{Action, Gate, Match, Refusal, Rule, TcpFault, TcpGate};
 use crate::support::process::Folder;
 use crate::support::testbed::{self, S3Server};
 use crate::support::unique;
@@ -26,6 +26,7 @@ pub(crate) enum Backend {
     Minio,
     VersitygwSequence,
     MinioSequence,
+    ZooKeeper,
 }
 
 /// A ledger that is set up.
@@ -40,6 +41,8 @@ pub(crate) struct Site {
     pub(crate) deadline: Duration,
     /// What clients reach the server through; a directory has no server.
     pub(crate) gate: Option<Gate>,
+    /// The same for a server that does not speak HTTP.
+    connections: Option<TcpGate>,
     home: Folder,
 }
 
@@ -87,17 +90,22 @@ impl Site {
             Backend::VersitygwSequence => s3(testbed::versitygw()?, true),
             Backend::Minio => s3(testbed::minio()?, false),
             Backend::MinioSequence => s3(testbed::minio()?, true),
+            Backend::ZooKeeper => (testbed::zookeeper()?.uri(&unique("histories")), BTreeMap::new()),
         };
         let deadline = Duration::from_secs(30);
         let parsed = uri.parse().expect("a ledger URI");
         let direct = ledger::open(&parsed, &connect(&variables, deadline)).await.expect("open");
         direct.init(&InitOptions::default()).await.expect("init");
         std::fs::create_dir(home.path().join("store")).expect("a store");
-        Some(Self { backend, uri, direct, variables, deadline, gate: None, home })
+        Some(Self { backend, uri, direct, variables, deadline, gate: None, connections: None, home })
     }
 
-    /// Lets clients reach the server through a gate with these rules from now on. A directory has none.
+    /// Lets clients reach the server through a gate with these rules from now on. A directory has none, and one that passes
+    /// bytes has faults of its own.
     pub(crate) fn with_gate(mut self, seed: u64, rules: Vec<Rule>) -> Self {
+        if self.backend == Backend::ZooKeeper {
+            return self.with_broken_connections(seed);
+        }
         if let Some((_, endpoint)) = self.uri.split_once("endpoint=") {
             let endpoint = endpoint.split('&').next().unwrap_or(endpoint).to_owned();
             let gate = Gate::start(&endpoint, seed);
@@ -105,6 +113,24 @@ impl Site {
             self.uri = self.uri.replace(&endpoint, &gate.url());
             self.gate = Some(gate);
         }
+        self
+    }
+
+    /// Lets clients reach the server through connections that break off in the middle of an answer, again and again; a few
+    /// come late, or stay without an answer until the client gives them up.
+    fn with_broken_connections(mut self, seed: u64) -> Self {
+        let address = self.uri.trim_start_matches("zk://").split('/').next().expect("a server").to_owned();
+        let gate = TcpGate::start(&address, "127.0.0.1:0").expect("a gate");
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut fault = || match random.u8(..100) {
+            0..3 => TcpFault::SwallowReply,
+            3..13 => TcpFault::Delay(Duration::from_millis(20)),
+            _ => TcpFault::Reset(random.u64(50..20_000)),
+        };
+        let faults: Vec<TcpFault> = (0..100_000).map(|_| fault()).collect();
+        gate.script(&faults);
+        self.uri = self.uri.replace(&address, &gate.address());
+        self.connections = Some(gate);
         self
     }
 
@@ -126,9 +152,11 @@ impl Site {
     fn numbering(&self) -> Numbering {
         match self.backend {
             Backend::Versitygw | Backend::Minio => Numbering::Timestamp,
-            Backend::File | Backend::Dynamo | Backend::VersitygwSequence | Backend::MinioSequence => {
-                Numbering::Sequence
-            }
+            Backend::File
+            | Backend::Dynamo
+            | Backend::VersitygwSequence
+            | Backend::MinioSequence
+            | Backend::ZooKeeper => Numbering::Sequence,
         }
     }
 
@@ -149,7 +177,8 @@ impl Site {
 
     /// How many faults were made.
     pub(crate) fn faults(&self) -> u64 {
-        self.gate.as_ref().map_or(0, |gate| gate.hits().values().sum())
+        let connections = self.connections.as_ref().map_or(0, |gate| gate.connections() as u64);
+        self.gate.as_ref().map_or(connections, |gate| gate.hits().values().sum())
     }
 
     /// What the ledger says about a package.

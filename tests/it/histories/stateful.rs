@@ -293,6 +293,11 @@ fn dynamo() {
 }
 
 #[test]
+fn zookeeper() {
+    on_server(Backend::ZooKeeper);
+}
+
+#[test]
 fn versitygw() {
     on_server(Backend::Versitygw);
 }

@@ -202,6 +202,7 @@ fn ledgers_that_are_no_ledgers() {
             "ledger: dynamo://us-east-1/sacker",
             "ledger: s3://bucket/prefix, pollInterval: 1m30s",
             "ledger: file:///x",
+            "ledger: 'zk://a:2181,b/sacker?tls=true'",
         ],
     );
 }

@@ -20,6 +20,7 @@ pub(crate) enum Target {
     MinioSequence,
     Versitygw,
     Dynamo,
+    ZooKeeper,
 }
 
 /// A ledger that is set up and ready.
@@ -44,6 +45,7 @@ impl Target {
         static MINIO_SEQUENCE: Place = Place::const_new();
         static VERSITYGW: Place = Place::const_new();
         static DYNAMO: Place = Place::const_new();
+        static ZOOKEEPER: Place = Place::const_new();
         match self {
             Self::Memory => {
                 let uri = file_uri(Path::new("/memory"));
@@ -80,6 +82,11 @@ impl Target {
                 let server = testbed::dynamodb()?;
                 let uri = set_up(&DYNAMO, server.uri(&unique("ledger")), &server.connect()).await;
                 Some(open(uri, server.connect(), Numbering::Sequence).await)
+            }
+            Self::ZooKeeper => {
+                let uri = testbed::zookeeper()?.uri(&format!("{}/in/here", unique("ledger")));
+                let uri = set_up(&ZOOKEEPER, uri, &Connect::default()).await;
+                Some(open(uri, Connect::default(), Numbering::Sequence).await)
             }
         }
     }
