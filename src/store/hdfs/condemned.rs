@@ -92,7 +92,8 @@ mod tests {
         let name = format!("{sha256}.4-1700000000000.f00");
         let parsed = Condemned::parse(&name).expect("ours");
         assert_eq!((parsed.sha256, parsed.seen), (sha256, "4-1700000000000"));
-        for foreign in ["", "readme", &sha256.to_string(), &format!("{sha256}.4-1"), &format!("{name}.more")] {
+        for foreign in ["", "readme", &sha256.to_string(), &format!("{sha256}.4-1"), &format!("{name}.more")]
+        {
             assert!(Condemned::parse(foreign).is_none(), "{foreign}");
         }
     }

@@ -198,9 +198,15 @@ mod tests {
 
     #[test]
     fn exceptions_have_the_exit_code_of_what_they_mean() {
-        let safe = "Cannot create file/x. Name node is in safe mode.\nThe reported blocks 0 needs\n\tat org.apache";
+        let safe =
+            "Cannot create file/x. Name node is in safe mode.\nThe reported blocks 0 needs\n\tat org.apache";
         for (class, message, exit, hint) in [
-            ("org.apache.hadoop.hdfs.server.namenode.SafeModeException", safe, Exit::Unavailable, "safe mode"),
+            (
+                "org.apache.hadoop.hdfs.server.namenode.SafeModeException",
+                safe,
+                Exit::Unavailable,
+                "safe mode",
+            ),
             ("org.apache.hadoop.ipc.StandbyException", "READ is not supported", Exit::Unavailable, ""),
             ("org.apache.hadoop.ipc.RetriableException", "Server is too busy.", Exit::Unavailable, ""),
             ("java.io.FileNotFoundException", "File does not exist: /x", Exit::NotFound, "sacker init"),

@@ -30,9 +30,8 @@ impl HdfsStore {
 
     async fn manifests(&self, operation: &'static str) -> Result<Vec<u64>> {
         let entries = self.cluster.list(operation, self.path(&directory()));
-        let named = entries.try_filter_map(async |entry| {
-            Ok(number(entry.path.rsplit('/').next().unwrap_or_default()))
-        });
+        let named = entries
+            .try_filter_map(async |entry| Ok(number(entry.path.rsplit('/').next().unwrap_or_default())));
         named.try_collect().await
     }
 

@@ -194,7 +194,8 @@ impl Store for HdfsStore {
         let mut source = Source::open_blob(blob).await?;
         let mut unfinished = self.begin(WRITE, &blob.sha256.to_string()).await?;
         loop {
-            let (bytes, rest) = blocking(move || source.next(unfinished::CHUNK).map(|bytes| (bytes, source))).await?;
+            let (bytes, rest) =
+                blocking(move || source.next(unfinished::CHUNK).map(|bytes| (bytes, source))).await?;
             source = rest;
             if bytes.is_empty() {
                 break;
@@ -213,7 +214,9 @@ impl Store for HdfsStore {
     async fn head(&self, sha256: &Sha256) -> Result<Option<BlobInfo>> {
         let path = self.blob_path(sha256);
         match self.cluster.look(LOOK, &path).await? {
-            Some(status) if status.isdir => Err(Error::corrupt(self.cluster.uri(&path), "it is no regular file")),
+            Some(status) if status.isdir => {
+                Err(Error::corrupt(self.cluster.uri(&path), "it is no regular file"))
+            }
             Some(status) => Ok(Some(info(&status))),
             None => self.directory(LOOK).await.map(|_| None),
         }

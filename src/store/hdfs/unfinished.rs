@@ -117,7 +117,8 @@ impl Drop for Unfinished {
         if self.is_named || tokio::runtime::Handle::try_current().is_err() {
             return;
         }
-        let (cluster, operation, path) = (self.cluster.clone(), self.operation, std::mem::take(&mut self.path));
+        let (cluster, operation, path) =
+            (self.cluster.clone(), self.operation, std::mem::take(&mut self.path));
         // Best effort: what fails here costs space, not correctness.
         self.giving_up.spawn(async move {
             if let Err(error) = cluster.delete(operation, &path).await {

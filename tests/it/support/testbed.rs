@@ -18,6 +18,10 @@ use sacker::model::StoreUri;
 use super::faultgate::Gate;
 use super::process::{Folder, Supervised};
 
+mod hdfs;
+
+pub(crate) use hdfs::{Hdfs, hdfs};
+
 /// Java on a busy machine is the slowest to come up.
 const START_DEADLINE: Duration = Duration::from_secs(90);
 
@@ -341,6 +345,7 @@ mod tests {
         assert_eq!(minio().map(|server| server.endpoint), minio().map(|server| server.endpoint));
         versitygw();
         dynamodb();
+        hdfs();
     }
 
     #[test]

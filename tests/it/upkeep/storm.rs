@@ -132,7 +132,9 @@ const CYCLES: u64 = 10;
 /// Many storms in a soak: 100,000 adds and 500 cycles in all.
 #[rstest]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_version_ever_loses_its_blob(#[values(Kind::File, Kind::Versioned, Kind::CreateOnly)] kind: Kind) {
+async fn no_version_ever_loses_its_blob(
+    #[values(Kind::File, Kind::Versioned, Kind::CreateOnly, Kind::Hdfs)] kind: Kind,
+) {
     let seed = tier::seed("no_version_ever_loses_its_blob");
     let began = Instant::now();
     let mut all = Figures::default();
