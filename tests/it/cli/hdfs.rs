@@ -73,7 +73,7 @@ async fn other_bytes_under_a_digest_are_not_handed_out() {
     let ran = home.run(&["download", PACKAGE, "latest", "-o", "out"]);
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(5), ""), "{ran:?}");
     assert!(!home.work().join("out").exists());
-    assert_eq!(home.run(&["verify"]).code, Some(5));
+    assert_eq!(home.run(&["verify", "--blobs"]).code, Some(5));
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn a_name_node_that_is_away_ends_in_time() {
     let home = home.with("SACKER_LEDGER", &ledger);
     home.file("app.jar", "bytes\n");
     let started = Instant::now();
-    let ran = home.run(&["add", PACKAGE, "app.jar", "--timeout", "2s"]);
+    let ran = home.run(&["add", PACKAGE, "app.jar", "--timeout", "2s", "-vv"]);
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(7), ""), "{ran:?}");
     assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
     assert!(ran.stderr.contains("connection refused"), "{ran:?}");
