@@ -342,7 +342,7 @@ async fn a_blob_that_is_written_again_beside_its_deletion_stays() {
     let (path, sha256) = old.target.file(1000);
     let mut random = fastrand::Rng::with_seed(seed);
     let (mut changed, mut deleted) = (0, 0);
-    let rounds = support::tier::figure(100, 5_000);
+    let rounds = support::tier::figure(100, 1_000);
     for round in 0..rounds {
         // Always an old one first, so that the writer writes.
         put(&*old.store, &path, sha256, 1000).await.expect("put");
