@@ -116,7 +116,8 @@ impl Cluster {
         F: Future<Output = hdfs_native::Result<T>>,
     {
         let mut last = None;
-        let attempts = async {
+        // Boxed: the library's futures are large, and would be part of every one around them.
+        let attempts = Box::pin(async {
             let mut backoff = self.backoff();
             loop {
                 let error = match shielded(request()).await {
@@ -129,7 +130,7 @@ impl Cluster {
                 }
                 last = Some(error);
             }
-        };
+        });
         // Out of the way before `last` is looked at.
         let outcome = tokio::time::timeout(self.deadline, attempts).await;
         match outcome {

@@ -69,13 +69,12 @@ impl HdfsStore {
         }
         let path = self.blob_path(&sha256);
         match around("store.hdfs.restore", self.rename(DELETE, &condemned, &path, false)).await {
-            Ok(()) => {}
+            // The second: somebody else was as far.
+            Ok(()) | Err(Refused::Absent(_)) => {}
             // Written yet again meanwhile: one is enough.
             Err(Refused::Exists(_)) => {
                 self.cluster.delete(DELETE, &condemned).await?;
             }
-            // Somebody else was as far.
-            Err(Refused::Absent(_)) => {}
             Err(other) => return Err(other.into()),
         }
         Ok(Some(Deletion::Changed))

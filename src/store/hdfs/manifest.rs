@@ -42,7 +42,7 @@ impl HdfsStore {
             let path = self.manifest_path(newest);
             match self.cluster.read(READ, &path).await {
                 Ok(reader) => {
-                    let all = reader.read_range(0, reader.file_length());
+                    let all = Box::pin(reader.read_range(0, reader.file_length()));
                     let bytes = self.cluster.step(READ, &path, all).await?;
                     return Ok(Some(StoredManifest { bytes, revision: newest.to_string() }));
                 }
@@ -66,7 +66,7 @@ impl HdfsStore {
         file.write(bytes).await?;
         file.close().await?;
         match around("store.hdfs.manifest", self.rename(WRITE, file.path(), &path, false)).await {
-            Ok(()) => file.is_named(),
+            Ok(()) => file.keep(),
             Err(Refused::Exists(_)) => return Err(taken(&self.cluster.uri(&path))),
             Err(other) => return Err(other.into()),
         }

@@ -207,7 +207,7 @@ impl Store for HdfsStore {
         source.check()?;
         around("store.hdfs.close", unfinished.close()).await?;
         self.name(unfinished.path(), &path).await?;
-        unfinished.is_named();
+        unfinished.keep();
         Ok(PutOutcome::Uploaded)
     }
 

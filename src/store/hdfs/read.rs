@@ -54,14 +54,12 @@ impl Body {
     async fn next(mut self) -> Result<Option<(Bytes, Self)>> {
         while self.rest.is_empty() && self.left > 0 {
             let next = async { self.parts.next().await.transpose() };
-            match self.cluster.step(READ, &self.path, next).await? {
-                Some(bytes) => self.rest = bytes,
-                None => {
-                    let why = format!("the DataNodes ended {} bytes before the end", self.left);
-                    let error = Error::new(Meaning::Unavailable, READ).with_key(self.cluster.uri(&self.path));
-                    return Err(error.with_source(why));
-                }
-            }
+            let Some(bytes) = self.cluster.step(READ, &self.path, next).await? else {
+                let why = format!("the DataNodes ended {} bytes before the end", self.left);
+                let error = Error::new(Meaning::Unavailable, READ).with_key(self.cluster.uri(&self.path));
+                return Err(error.with_source(why));
+            };
+            self.rest = bytes;
         }
         if self.left == 0 {
             return Ok(None);

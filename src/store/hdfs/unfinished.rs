@@ -86,7 +86,7 @@ impl Unfinished {
     pub(super) async fn write(&mut self, bytes: Bytes) -> Result<()> {
         let operation = self.operation;
         let (cluster, path, writer) = self.writer()?;
-        cluster.step(operation, path, writer.write_bytes(bytes)).await.map(drop)
+        cluster.step(operation, path, Box::pin(writer.write_bytes(bytes))).await.map(drop)
     }
 
     /// Ends the file. The library has every DataNode of the pipeline sync each block to its disk, and the NameNode counts
@@ -94,11 +94,11 @@ impl Unfinished {
     pub(super) async fn close(&mut self) -> Result<()> {
         let operation = self.operation;
         let (cluster, path, writer) = self.writer()?;
-        cluster.step(operation, path, writer.close()).await
+        cluster.step(operation, path, Box::pin(writer.close())).await
     }
 
-    /// It has another name by now.
-    pub(super) fn is_named(mut self) {
+    /// It has another name by now, and stays.
+    pub(super) fn keep(mut self) {
         self.is_named = true;
     }
 

@@ -235,7 +235,10 @@ fn trace(site: &Site, scenario: &Scenario) -> BTreeMap<String, u32> {
     let file = site.path("trace");
     let _ = std::fs::remove_file(&file);
     let output = site.command(&arguments).env("SACKER_CRASH_TRACE", &file).output().expect("sacker starts");
-    let Ended::Acknowledged(answer) = output.into() else { panic!("{} fails", scenario.name) };
+    let answer = match output.into() {
+        Ended::Acknowledged(answer) => answer,
+        ended => panic!("{} fails: {ended:?}", scenario.name),
+    };
     story.acknowledge(&step, &answer);
     story.check(scenario.name);
     let mut passed = BTreeMap::new();
