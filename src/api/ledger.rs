@@ -54,7 +54,7 @@ pub struct SackerLedgerSpec {
 
     /// Where the blobs are, as a URI. Optional: none of the controllers reads blobs.
     ///
-    /// `s3://<bucket>[/<prefix>]` or `file:///<absolute path>`.
+    /// `s3://<bucket>[/<prefix>]`, `file:///<absolute path>` or `hdfs://<namenode>[:port]/<path>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 8, max = 1024))]
     #[x_kube(validation = rules::store_uri(), validation = rules::uri_plain())]

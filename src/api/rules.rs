@@ -91,8 +91,8 @@ pub(super) fn ledger_uri() -> Rule {
 /// A kind of store that exists, with what it needs.
 pub(super) fn store_uri() -> Rule {
     rule(
-        r"self.matches(r'^(s3://[a-z0-9.-]{3,63}(/[^?]*)?|file:///[^?]+)([?].*)?$')",
-        "the store must be s3://<bucket>[/<prefix>] or file:///<absolute path>",
+        r"self.matches(r'^(s3://[a-z0-9.-]{3,63}(/[^?]*)?|file:///[^?]+|hdfs://[A-Za-z0-9.:-]+/[^?]+)([?].*)?$')",
+        "the store must be s3://<bucket>[/<prefix>], file:///<absolute path> or hdfs://<namenode>[:port]/<path>",
     )
 }
 

@@ -30,7 +30,8 @@ the file under its recorded name.
 
 Options, and the variables that stand for them:
   --ledger <URI>            SACKER_LEDGER             dynamo://<region>/<prefix>, s3://<bucket> or file:///<path>
-  --store <URI>             SACKER_STORE              s3://<bucket> or file:///<path>; may be repeated
+  --store <URI>             SACKER_STORE              s3://<bucket>, file:///<path> or
+                                                      hdfs://<namenode>[:port]/<path>; may be repeated
   --to <PATH>               SACKER_TO                 where to, for everything that does not say so itself
   --pin <PINNED SPEC>       SACKER_PIN                these bytes
   --pin-file <FILE>         SACKER_PIN_FILE           the pinned spec in this file, such as a mounted ConfigMap's key

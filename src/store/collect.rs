@@ -135,6 +135,9 @@ pub async fn open_for_collection(uri: &StoreUri, connect: &Connect) -> Result<Ar
         StoreUri::File(location) => Ok(Arc::new(super::file::FileStore::new(location))),
         #[cfg(feature = "store-s3")]
         StoreUri::S3(location) => Ok(Arc::new(super::s3::S3Store::open(location, connect).await?)),
+        #[cfg(feature = "store-hdfs")]
+        StoreUri::Hdfs(location) => Ok(Arc::new(super::hdfs::HdfsStore::open(location, connect)?)),
+        #[cfg(not(all(feature = "store-s3", feature = "store-hdfs")))]
         other => {
             let _ = connect;
             Err(crate::error::Error::invalid(format!("this build has no store for {other}")))

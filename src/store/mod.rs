@@ -18,6 +18,8 @@ use crate::model::{Sha256, StoreUri, StoreUris};
 mod collect;
 mod file;
 mod file_collect;
+#[cfg(feature = "store-hdfs")]
+mod hdfs;
 #[cfg(feature = "store-s3")]
 mod multipart;
 #[cfg(feature = "store-s3")]
@@ -129,6 +131,9 @@ pub async fn open(uri: &StoreUri, connect: &Connect) -> Result<Arc<dyn Store>> {
         StoreUri::File(location) => Ok(Arc::new(file::FileStore::new(location))),
         #[cfg(feature = "store-s3")]
         StoreUri::S3(location) => Ok(Arc::new(s3::S3Store::open(location, connect).await?)),
+        #[cfg(feature = "store-hdfs")]
+        StoreUri::Hdfs(location) => Ok(Arc::new(hdfs::HdfsStore::open(location, connect)?)),
+        #[cfg(not(all(feature = "store-s3", feature = "store-hdfs")))]
         other => {
             let _ = connect;
             Err(crate::error::Error::invalid(format!("this build has no store for {other}")))

@@ -14,10 +14,11 @@ use sacker::model::Sha256;
 use sacker::store::{self, BlobFile, BlobReader, PutOutcome, Store};
 
 use crate::support::canned::Canned;
-use crate::support::testbed::{self, S3Server};
+use crate::support::testbed::{self, Hdfs, S3Server};
 use crate::support::{self, eventually, unique};
 
 pub(crate) mod collect;
+mod hdfs;
 mod parts;
 
 const MIB: usize = 1 << 20;
@@ -28,6 +29,7 @@ enum Kind {
     File,
     Minio,
     Versitygw,
+    Hdfs,
 }
 
 /// A store that nobody else uses, not yet set up.
@@ -35,6 +37,7 @@ struct Target {
     store: Arc<dyn Store>,
     /// The server, for looking behind the store's back.
     server: Option<S3Server>,
+    hdfs: Option<Arc<Hdfs>>,
     place: String,
     folder: tempfile::TempDir,
 }
@@ -43,24 +46,58 @@ impl Target {
     /// Nothing when the server is not there.
     async fn new(kind: Kind) -> Option<Self> {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary folder");
-        let server = match kind {
-            Kind::File => None,
-            Kind::Minio => Some(testbed::minio()?),
-            Kind::Versitygw => Some(testbed::versitygw()?),
+        let (server, hdfs) = match kind {
+            Kind::File => (None, None),
+            Kind::Minio => (Some(testbed::minio()?), None),
+            Kind::Versitygw => (Some(testbed::versitygw()?), None),
+            Kind::Hdfs => (None, Some(testbed::hdfs()?)),
         };
-        let (place, uri, connect) = match &server {
-            None => {
-                let place = folder.path().join("above/store").to_str().expect("UTF-8").to_owned();
-                let uri = format!("file://{place}");
-                (place, uri, support::connect("unused", "unused"))
-            }
-            Some(server) => {
-                let place = unique("store");
-                let uri = server.uri(&format!("{place}/some/prefix"));
-                (place, uri, server.connect())
-            }
+        let place = match kind {
+            Kind::File => folder.path().join("above/store").to_str().expect("UTF-8").to_owned(),
+            Kind::Minio | Kind::Versitygw => unique("store"),
+            Kind::Hdfs => format!("/stores/{}/store", unique("above")),
         };
-        Some(Self { store: open(&uri, &connect).await, server, place, folder })
+        let (uri, connect) = Self::reach(server.as_ref(), hdfs.as_deref(), &place);
+        Some(Self { store: open(&uri, &connect).await, server, hdfs, place, folder })
+    }
+
+    fn reach(server: Option<&S3Server>, hdfs: Option<&Hdfs>, place: &str) -> (String, Connect) {
+        let unused = support::connect("unused", "unused");
+        match (server, hdfs) {
+            (Some(server), _) => (server.uri(&format!("{place}/some/prefix")), server.connect()),
+            (None, Some(hdfs)) => (hdfs.uri(place), unused),
+            (None, None) => (format!("file://{place}"), unused),
+        }
+    }
+
+    /// The store's URI with these settings, and what it takes to reach it.
+    fn with(&self, settings: &str) -> (String, Connect) {
+        let (uri, connect) = Self::reach(self.server.as_ref(), self.hdfs.as_deref(), &self.place);
+        let separator = if uri.contains('?') { '&' } else { '?' };
+        (format!("{uri}{separator}{settings}"), connect)
+    }
+
+    /// What the store keeps a blob as.
+    fn blob_name(&self, sha256: &Sha256) -> String {
+        let name = sha256.to_string();
+        if self.hdfs.is_some() { format!("{}/{name}", &name[..2]) } else { name }
+    }
+
+    /// Writes a file or object of the store, behind its back.
+    async fn write(&self, name: &str, content: &[u8]) {
+        match (&self.server, &self.hdfs) {
+            (Some(server), _) => {
+                let request = server.client().await.put_object().bucket(&self.place);
+                let body = aws_sdk_s3::primitives::ByteStream::from(content.to_vec());
+                request.key(format!("some/prefix/{name}")).body(body).send().await.expect("written");
+            }
+            (None, Some(hdfs)) => hdfs.write(&format!("{}/{name}", self.place), content).await,
+            (None, None) => {
+                let path = Path::new(&self.place).join(name);
+                std::fs::create_dir_all(path.parent().expect("a parent")).expect("directories");
+                std::fs::write(path, content).expect("written");
+            }
+        }
     }
 
     /// The same, set up.
@@ -80,6 +117,9 @@ impl Target {
 
     /// What an upload that did not end well may have left: unfinished files, or parts that the server still keeps.
     async fn leftovers(&self) -> usize {
+        if let Some(hdfs) = &self.hdfs {
+            return hdfs.files(&format!("{}/_sacker", self.place)).await.len();
+        }
         let Some(server) = &self.server else {
             // What collection keeps for itself (its lock, made by whoever replaces a blob) was not left by accident.
             let files = std::fs::read_dir(&self.place).into_iter().flatten();
@@ -136,7 +176,7 @@ fn is_absent_backend(error: &Error) -> bool {
 
 #[rstest]
 #[tokio::test]
-async fn init_is_idempotent(#[values(Kind::File, Kind::Minio, Kind::Versitygw)] kind: Kind) {
+async fn init_is_idempotent(#[values(Kind::File, Kind::Minio, Kind::Versitygw, Kind::Hdfs)] kind: Kind) {
     let Some(target) = Target::new(kind).await else { return };
     let lines = target.store.init().await.expect("set up");
     assert_eq!(lines.len(), 1, "{lines:?}");
@@ -146,7 +186,9 @@ async fn init_is_idempotent(#[values(Kind::File, Kind::Minio, Kind::Versitygw)] 
 
 #[rstest]
 #[tokio::test]
-async fn an_absent_blob_is_not_found(#[values(Kind::File, Kind::Minio, Kind::Versitygw)] kind: Kind) {
+async fn an_absent_blob_is_not_found(
+    #[values(Kind::File, Kind::Minio, Kind::Versitygw, Kind::Hdfs)] kind: Kind,
+) {
     let Some(target) = Target::ready(kind).await else { return };
     let absent = Sha256::of(b"absent");
     assert_eq!(target.store.head(&absent).await.expect("looked"), None);
@@ -164,7 +206,7 @@ async fn an_absent_blob_is_not_found(#[values(Kind::File, Kind::Minio, Kind::Ver
 #[case::parts(64 * MIB + 1)]
 #[tokio::test]
 async fn what_is_put_comes_back(
-    #[values(Kind::File, Kind::Minio, Kind::Versitygw)] kind: Kind,
+    #[values(Kind::File, Kind::Minio, Kind::Versitygw, Kind::Hdfs)] kind: Kind,
     #[case] size: usize,
 ) {
     let Some(target) = Target::ready(kind).await else { return };
@@ -195,7 +237,9 @@ async fn what_is_put_comes_back(
 
 #[rstest]
 #[tokio::test]
-async fn the_second_put_sends_nothing(#[values(Kind::File, Kind::Minio, Kind::Versitygw)] kind: Kind) {
+async fn the_second_put_sends_nothing(
+    #[values(Kind::File, Kind::Minio, Kind::Versitygw, Kind::Hdfs)] kind: Kind,
+) {
     let Some(target) = Target::ready(kind).await else { return };
     let (path, sha256) = target.file(MIB);
     put(&*target.store, &path, sha256, MIB as u64).await.expect("put");
@@ -215,7 +259,9 @@ async fn what_a_killed_upload_left_is_removed() {
 
 #[rstest]
 #[tokio::test]
-async fn racing_puts_of_one_blob_all_succeed(#[values(Kind::File, Kind::Minio, Kind::Versitygw)] kind: Kind) {
+async fn racing_puts_of_one_blob_all_succeed(
+    #[values(Kind::File, Kind::Minio, Kind::Versitygw, Kind::Hdfs)] kind: Kind,
+) {
     let Some(target) = Target::ready(kind).await else { return };
     let (path, sha256) = target.file(3 * MIB);
     let racers = (0..8).map(|_| put(&*target.store, &path, sha256, 3 * MIB as u64));
@@ -232,7 +278,7 @@ async fn racing_puts_of_one_blob_all_succeed(#[values(Kind::File, Kind::Minio, K
 #[case::parts(65 * MIB)]
 #[tokio::test]
 async fn a_file_that_is_not_what_was_promised_is_refused(
-    #[values(Kind::File, Kind::Minio, Kind::Versitygw)] kind: Kind,
+    #[values(Kind::File, Kind::Minio, Kind::Versitygw, Kind::Hdfs)] kind: Kind,
     #[case] size: usize,
 ) {
     let Some(target) = Target::ready(kind).await else { return };
@@ -250,7 +296,7 @@ async fn a_file_that_is_not_what_was_promised_is_refused(
 #[rstest]
 #[tokio::test]
 async fn a_file_that_cannot_be_read_is_a_local_failure(
-    #[values(Kind::File, Kind::Minio, Kind::Versitygw)] kind: Kind,
+    #[values(Kind::File, Kind::Minio, Kind::Versitygw, Kind::Hdfs)] kind: Kind,
 ) {
     let Some(target) = Target::ready(kind).await else { return };
     let path = target.folder.path().join("none");
@@ -262,17 +308,12 @@ async fn a_file_that_cannot_be_read_is_a_local_failure(
 /// Whatever stands under the digest with another size cannot be the blob.
 #[rstest]
 #[tokio::test]
-async fn a_damaged_blob_is_replaced(#[values(Kind::File, Kind::Minio, Kind::Versitygw)] kind: Kind) {
+async fn a_damaged_blob_is_replaced(
+    #[values(Kind::File, Kind::Minio, Kind::Versitygw, Kind::Hdfs)] kind: Kind,
+) {
     let Some(target) = Target::ready(kind).await else { return };
     let (path, sha256) = target.file(1000);
-    match &target.server {
-        None => std::fs::write(Path::new(&target.place).join(sha256.to_string()), "short").expect("written"),
-        Some(server) => {
-            let request = server.client().await.put_object().bucket(&target.place);
-            let body = aws_sdk_s3::primitives::ByteStream::from_static(b"short");
-            request.key(format!("some/prefix/{sha256}")).body(body).send().await.expect("written");
-        }
-    }
+    target.write(&target.blob_name(&sha256), b"short").await;
     assert_eq!(target.store.head(&sha256).await.expect("looked").map(|info| info.size), Some(5));
     let (outcome, _) = put(&*target.store, &path, sha256, 1000).await.expect("put");
     assert_eq!(outcome, PutOutcome::Uploaded);
@@ -282,7 +323,9 @@ async fn a_damaged_blob_is_replaced(#[values(Kind::File, Kind::Minio, Kind::Vers
 
 #[rstest]
 #[tokio::test]
-async fn a_dropped_put_leaves_nothing(#[values(Kind::File, Kind::Minio, Kind::Versitygw)] kind: Kind) {
+async fn a_dropped_put_leaves_nothing(
+    #[values(Kind::File, Kind::Minio, Kind::Versitygw, Kind::Hdfs)] kind: Kind,
+) {
     let Some(target) = Target::ready(kind).await else { return };
     let (path, sha256) = target.file(80 * MIB);
     let moved = AtomicU64::new(0);
@@ -310,7 +353,7 @@ async fn a_dropped_put_leaves_nothing(#[values(Kind::File, Kind::Minio, Kind::Ve
 #[rstest]
 #[tokio::test]
 async fn a_missing_store_is_told_from_a_missing_blob(
-    #[values(Kind::File, Kind::Minio, Kind::Versitygw)] kind: Kind,
+    #[values(Kind::File, Kind::Minio, Kind::Versitygw, Kind::Hdfs)] kind: Kind,
 ) {
     let Some(target) = Target::new(kind).await else { return };
     let (path, sha256) = target.file(10);
@@ -326,7 +369,7 @@ async fn a_missing_store_is_told_from_a_missing_blob(
     match kind {
         // The embedded default needs no setting up.
         Kind::File => assert_eq!(outcome.expect("put").0, PutOutcome::Uploaded),
-        Kind::Minio | Kind::Versitygw => {
+        Kind::Minio | Kind::Versitygw | Kind::Hdfs => {
             let error = outcome.expect_err("no bucket");
             assert!(is_absent_backend(&error), "{error:?}");
         }

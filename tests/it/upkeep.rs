@@ -31,6 +31,8 @@ enum Kind {
     Versioned,
     /// Hides first: MinIO with versions, whose writers never write a blob twice.
     CreateOnly,
+    /// Takes a blob out of sight, and looks at what it took.
+    Hdfs,
 }
 
 /// A store, and a ledger in memory: what is looked at here are the blobs.
@@ -49,6 +51,10 @@ impl Place {
         let (uri, connect) = match kind {
             Kind::File => {
                 (format!("file://{}/store?grace={grace}", folder.path().display()), Connect::default())
+            }
+            Kind::Hdfs => {
+                let uri = testbed::hdfs()?.uri(&format!("/upkeep/{}", unique("store")));
+                (format!("{uri}?grace={grace}"), Connect::default())
             }
             Kind::Unversioned | Kind::Versioned | Kind::CreateOnly => {
                 let server =

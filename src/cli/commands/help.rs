@@ -43,11 +43,13 @@ Ledgers:
 Stores:
   s3://<bucket>[/<prefix>]
   file:///<directory>
+  hdfs://<namenode>[:port]/<directory>    also a name service that the Hadoop configuration explains
 Parameters: ?endpoint=URL for servers other than AWS; with s3:// also region, path_style; for ledgers single_writer and
 versions. For stores, the same for everybody who writes to one:
   create_only=true   blobs are only ever created (If-None-Match), as a policy of the bucket may demand
   grace=24h          how long 'sacker gc' leaves an unreferenced blob alone after it was last written
-Credentials never stand in a URI: the standard AWS_* variables, profiles and roles are used.
+Credentials never stand in a URI: the standard AWS_* variables, profiles and roles are used, and for HDFS
+HADOOP_USER_NAME or a Kerberos ticket; HADOOP_CONF_DIR names the Hadoop configuration.
 
 Further variables:
   SACKER_USER    the name for the history; by default who started the CI job, else <user>@<host>

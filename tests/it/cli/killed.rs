@@ -16,12 +16,16 @@ use crate::support::{eventually, tier, unique};
 /// One byte more than goes in one request, so that S3 gets parts.
 const SIZE: usize = (64 << 20) + 1;
 
-/// A home on files, or on versitygw (MinIO lists no unfinished uploads), whose store forgets after seconds.
+/// A home on files, on files with the store in HDFS, or on versitygw (MinIO lists no unfinished uploads), whose store forgets after seconds.
 fn home(name: &str) -> Option<Home> {
     let home = Home::new();
-    if name == "file" {
+    if name != "s3" {
         let uri = |part: &str| format!("file://{}", home.path(part).display());
-        let (ledger, store) = (uri("ledger"), uri("store") + "?grace=2s");
+        let store = match name {
+            "hdfs" => testbed::hdfs()?.uri(&format!("/killed/{}", unique("store"))),
+            _ => uri("store"),
+        };
+        let (ledger, store) = (uri("ledger"), store + "?grace=2s");
         return Some(home.with("SACKER_LEDGER", &ledger).with("SACKER_STORE", &store));
     }
     let server = testbed::versitygw()?;
@@ -64,7 +68,7 @@ fn leftovers(home: &Home, arguments: &[&str]) -> usize {
 
 #[rstest]
 #[tokio::test]
-async fn an_add_that_is_killed_leaves_nothing_wrong(#[values("file", "s3")] name: &str) {
+async fn an_add_that_is_killed_leaves_nothing_wrong(#[values("file", "s3", "hdfs")] name: &str) {
     let Some(home) = home(name) else { return };
     let seed = tier::seed("an_add_that_is_killed_leaves_nothing_wrong");
     let kills = tier::figure(20, 200);
@@ -96,7 +100,7 @@ async fn an_add_that_is_killed_leaves_nothing_wrong(#[values("file", "s3")] name
         let left = leftovers(&home, &[]);
         found += left;
         if left > 0 && (name == "file" || round == kills) {
-            // Parts of uploads go by their age, since nobody can know whether their writer lives.
+            // Parts of uploads, and files in HDFS, go by their age, since nobody can know whether their writer lives.
             eventually("leftovers are removed", Duration::from_secs(30), async || {
                 leftovers(&home, &["--delete", "--yes"]);
                 leftovers(&home, &[]) == 0

@@ -98,6 +98,10 @@ impl Site {
                 let uri = |what: &str| server.uri(&unique(what));
                 Some((uri("ledger"), uri("store"), server.connect()))
             }
+            Target::Hdfs => {
+                let store = testbed::hdfs()?.uri(&format!("/crashes/{}", unique("store")));
+                Some((directory("ledger"), store, Connect::default()))
+            }
             _ => Some((directory("ledger"), directory("store"), Connect::default())),
         }
     }
@@ -181,6 +185,9 @@ impl Site {
     /// Makes everything in a store of files older than any grace.
     #[expect(clippy::disallowed_methods, reason = "files keep the machine's time")]
     pub(super) fn age_blobs(&self) {
+        if let Some(path) = self.hdfs_path("") {
+            return self.wait_for(self.hdfs().make_old(&path));
+        }
         let old = std::time::SystemTime::now() - std::time::Duration::from_hours(72);
         for entry in std::fs::read_dir(self.path("store")).expect("a store of files") {
             let path = entry.expect("an entry").path();
@@ -190,6 +197,32 @@ impl Site {
                 file.set_modified(old).expect("it becomes old");
             }
         }
+    }
+
+    /// Puts what a dead writer left into a store of files, and what a dead collector left into one in HDFS.
+    pub(super) fn leave_unfinished(&self) {
+        let Some(unfinished) = self.hdfs_path("/_sacker/unfinished") else {
+            std::fs::write(self.path("store/.unfinished-dead"), "half").expect("a file is written");
+            return;
+        };
+        let taken = format!("/_sacker/condemned/{}.9-9.dead", Sha256::of(unique("taken").as_bytes()));
+        let taken = self.hdfs_path(&taken).expect("it is in HDFS");
+        self.wait_for(async {
+            self.hdfs().write(&format!("{unfinished}/dead"), b"half").await;
+            self.hdfs().make_old(&unfinished).await;
+            // What was taken out of sight was not what had been seen: it goes back.
+            self.hdfs().write(&taken, b"written again").await;
+        });
+    }
+
+    fn hdfs(&self) -> Arc<testbed::Hdfs> {
+        testbed::hdfs().expect("the server is there")
+    }
+
+    /// A path of a store in HDFS.
+    fn hdfs_path(&self, relative: &str) -> Option<String> {
+        let path = self.store_uri.strip_prefix("hdfs://")?.split_once('/')?.1;
+        Some(format!("/{path}{relative}"))
     }
 
     /// Deletes a blob of a store on S3 with all uploads of it that were begun: the dead leave more of large ones than a

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
 use bytes::Bytes;
 use futures::TryStreamExt as _;
@@ -32,13 +31,7 @@ struct Place {
 impl Place {
     async fn new(kind: Kind, settings: &str, versioned: bool) -> Option<Self> {
         let target = Target::ready(kind).await?;
-        let (uri, connect) = match &target.server {
-            None => (format!("file://{}?{settings}", target.place), support::connect("unused", "unused")),
-            Some(server) => {
-                let uri = server.uri(&format!("{}/some/prefix", target.place));
-                (format!("{uri}&{settings}"), server.connect())
-            }
-        };
+        let (uri, connect) = target.with(settings);
         if versioned {
             let server = target.server.as_ref().expect("an S3 server");
             switch_versions_on(server, &target.place).await;
@@ -94,27 +87,12 @@ pub(crate) async fn switch_versions_on(server: &S3Server, bucket: &str) {
     request.send().await.expect("versions are kept");
 }
 
-/// Writes something that is no blob, behind the store's back.
-async fn write_foreign(target: &Target, name: &str) {
-    match &target.server {
-        None => {
-            let path = Path::new(&target.place).join(name);
-            std::fs::create_dir_all(path.parent().expect("a parent")).expect("directories");
-            std::fs::write(path, "foreign").expect("written");
-        }
-        Some(server) => {
-            let request =
-                server.client().await.put_object().bucket(&target.place).key(format!("{PREFIX}{name}"));
-            request.body(ByteStream::from_static(b"foreign")).send().await.expect("written");
-        }
-    }
-}
-
 #[rstest]
 #[case(Kind::File, false)]
 #[case(Kind::Minio, false)]
 #[case(Kind::Minio, true)]
 #[case(Kind::Versitygw, false)]
+#[case(Kind::Hdfs, false)]
 #[tokio::test]
 async fn a_listing_tells_blobs_from_everything_else(#[case] kind: Kind, #[case] versioned: bool) {
     let Some(place) = Place::new(kind, "grace=24h", versioned).await else { return };
@@ -125,7 +103,7 @@ async fn a_listing_tells_blobs_from_everything_else(#[case] kind: Kind, #[case] 
     let after = place.collected.now().await.expect("the time");
     let upper = Sha256::of(b"upper").to_string().to_uppercase();
     for name in ["readme", "pkg/versions/1", "_sacker/ledger.json", &upper] {
-        write_foreign(&place.target, name).await;
+        place.target.write(name, b"foreign").await;
     }
     let (mut blobs, foreign) = place.listed().await;
     blobs.sort_by_key(|blob| blob.size);
@@ -141,7 +119,7 @@ async fn a_listing_tells_blobs_from_everything_else(#[case] kind: Kind, #[case] 
             "{before} {blob:?} {after}"
         );
     }
-    let directory = if matches!(kind, Kind::File) { "pkg" } else { "pkg/" };
+    let directory = if matches!(kind, Kind::File | Kind::Hdfs) { "pkg" } else { "pkg/" };
     let mut expected = vec!["readme".to_owned(), directory.to_owned(), upper];
     expected.sort();
     assert_eq!(foreign, expected);
@@ -173,6 +151,7 @@ async fn a_long_listing_is_whole(#[case] kind: Kind, #[case] versioned: bool) {
 #[case(Kind::Minio, false)]
 #[case(Kind::Minio, true)]
 #[case(Kind::Versitygw, false)]
+#[case(Kind::Hdfs, false)]
 #[tokio::test]
 async fn only_what_was_seen_is_deleted(#[case] kind: Kind, #[case] versioned: bool) {
     let Some(place) = Place::new(kind, "grace=2s", versioned).await else { return };
@@ -196,7 +175,7 @@ async fn only_what_was_seen_is_deleted(#[case] kind: Kind, #[case] versioned: bo
 #[rstest]
 #[tokio::test]
 async fn a_manifest_is_exchanged_by_compare_and_swap(
-    #[values(Kind::File, Kind::Minio, Kind::Versitygw)] kind: Kind,
+    #[values(Kind::File, Kind::Minio, Kind::Versitygw, Kind::Hdfs)] kind: Kind,
 ) {
     let Some(place) = Place::new(kind, "grace=24h", false).await else { return };
     let store = &place.collected;
@@ -275,7 +254,7 @@ async fn a_create_only_store_is_never_written_twice(
 async fn a_damaged_blob_of_a_create_only_store_is_told() {
     let Some(place) = Place::new(Kind::Versitygw, "create_only=true", false).await else { return };
     let (path, sha256) = place.target.file(1000);
-    write_foreign(&place.target, &sha256.to_string()).await;
+    place.target.write(&sha256.to_string(), b"foreign").await;
     let error = put(&*place.store, &path, sha256, 1000).await.expect_err("it cannot be replaced");
     assert_eq!(Exit::from(&error), Exit::Integrity, "{error:?}");
     assert!(error.hint().is_some(), "{error:?}");

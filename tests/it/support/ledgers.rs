@@ -21,6 +21,8 @@ pub(crate) enum Target {
     Versitygw,
     Dynamo,
     ZooKeeper,
+    /// Files; a store that belongs to it is in HDFS.
+    Hdfs,
 }
 
 /// A ledger that is set up and ready.
@@ -55,7 +57,7 @@ impl Target {
                 let connect = Connect::default();
                 Some(Opened { ledger, uri, connect, numbering: Numbering::Sequence, home: None })
             }
-            Self::File => {
+            Self::File | Self::Hdfs => {
                 let home = Folder::new("ledger");
                 let mut opened = open(file_uri(home.path()), Connect::default(), Numbering::Sequence).await;
                 opened.ledger.init(&InitOptions::default()).await.expect("init");

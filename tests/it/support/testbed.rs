@@ -18,6 +18,10 @@ use sacker::model::StoreUri;
 use super::faultgate::Gate;
 use super::process::{Folder, Supervised};
 
+mod hdfs;
+
+pub(crate) use hdfs::{Hdfs, hdfs};
+
 /// Java on a busy machine is the slowest to come up.
 const START_DEADLINE: Duration = Duration::from_secs(90);
 
@@ -372,6 +376,7 @@ mod tests {
         versitygw();
         dynamodb();
         zookeeper();
+        hdfs();
     }
 
     #[test]

@@ -110,7 +110,7 @@ async fn is_there(place: &Place, blob: &Blob) -> bool {
 #[rstest]
 #[tokio::test]
 async fn whoever_adds_a_condemned_blob_at_the_last_moment_keeps_it(
-    #[values(Kind::File, Kind::Unversioned, Kind::Versioned, Kind::CreateOnly)] kind: Kind,
+    #[values(Kind::File, Kind::Unversioned, Kind::Versioned, Kind::CreateOnly, Kind::Hdfs)] kind: Kind,
 ) {
     let Some((place, blob, rules)) = condemned(kind).await else { return };
     let hook = async {
@@ -129,7 +129,7 @@ async fn whoever_adds_a_condemned_blob_at_the_last_moment_keeps_it(
 #[rstest]
 #[tokio::test]
 async fn whoever_only_looks_falls_into_the_trap(
-    #[values(Kind::File, Kind::Unversioned, Kind::Versioned)] kind: Kind,
+    #[values(Kind::File, Kind::Unversioned, Kind::Versioned, Kind::Hdfs)] kind: Kind,
 ) {
     let Some((place, blob, rules)) = condemned(kind).await else { return };
     let hook = async {
@@ -145,7 +145,7 @@ async fn whoever_only_looks_falls_into_the_trap(
 #[rstest]
 #[tokio::test]
 async fn the_last_look_stores_a_blob_again(
-    #[values(Kind::File, Kind::Unversioned, Kind::Versioned, Kind::CreateOnly)] kind: Kind,
+    #[values(Kind::File, Kind::Unversioned, Kind::Versioned, Kind::CreateOnly, Kind::Hdfs)] kind: Kind,
 ) {
     let Some((place, blob, rules)) = condemned(kind).await else { return };
     // In a refresh store this makes the blob young; taken away behind everybody's back all the same.
