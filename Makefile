@@ -18,7 +18,7 @@ help: ## Print this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)$$/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
 .PHONY: demo
-demo: ## Promote a package end to end on a real API server (DEMO_LEDGER=file, dynamo or s3; DEMO_STORE=hdfs)
+demo: ## Promote a package end to end on a real API server (DEMO_LEDGER=file, dynamo, s3, zk or git; DEMO_STORE=file, s3 or hdfs)
 	@demo/run
 
 .PHONY: test
