@@ -75,13 +75,13 @@ impl Settings {
         })
     }
 
-    /// A new session. One attempt: each server is tried once.
+    /// A new session. One attempt: each server is tried once. Boxed, since making one takes much more room than using it.
     pub(super) async fn connect(&self) -> Result<Client, zookeeper_client::Error> {
         let connector = self.connector.clone();
         if self.is_encrypted {
-            connector.secure_connect(&self.servers).await
+            Box::pin(connector.secure_connect(&self.servers)).await
         } else {
-            connector.connect(&self.servers).await
+            Box::pin(connector.connect(&self.servers)).await
         }
     }
 
@@ -163,7 +163,7 @@ mod tests {
     use crate::model::LedgerUri;
 
     fn settings(uri: &str, variables: &[(&str, &str)]) -> Result<Settings> {
-        let LedgerUri::ZooKeeper(location) = uri.parse().expect("a URI") else { panic!("{uri}") };
+        let LedgerUri::ZooKeeper(location) = uri.parse()? else { panic!("{uri}") };
         let pairs = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         Settings::new(&location, &pairs.collect())
     }

@@ -10,6 +10,7 @@ use zookeeper_client::{Error as Failure, MultiWriteError, MultiWriteResult, Stat
 use super::failure::{CREATE, Operation, READ, WRITE, is_answer};
 use super::nodes;
 use super::session::{Session, Sessions};
+use crate::crash_point::around;
 use crate::error::{Error, Meaning, Result};
 use crate::ledger::Revision;
 
@@ -156,10 +157,7 @@ impl Sessions {
             }
             let missing = Arc::new(missing);
             let sent = self.write(CREATE, root, step(self, &missing, &Arc::default()));
-            let (place, failure) = match crate::crash_point::around("zookeeper.root", sent).await? {
-                Ok(_) => return Ok(true),
-                Err(failed) => failed,
-            };
+            let Err((place, failure)) = around("zookeeper.root", sent).await? else { return Ok(true) };
             // Somebody else made it meanwhile, or took away what is above it.
             let is_race = matches!(failure, Failure::NodeExists | Failure::NoNode);
             if !is_race || !backoff.pause().await {
@@ -205,7 +203,7 @@ fn step(
                     }
                     match writer.commit().await {
                         Ok(results) => {
-                            Ok(results.into_iter().skip(directories.len()).filter_map(stat_of).collect())
+                            Ok(results.iter().skip(directories.len()).filter_map(stat_of).collect())
                         }
                         Err(MultiWriteError::OperationFailed { index, source }) => {
                             return answered(index, source);
@@ -236,9 +234,9 @@ fn answered<T>(place: usize, failure: Failure) -> Sent<T> {
     if is_answer(&failure) { Ok(Err((place, failure))) } else { Err(failure) }
 }
 
-fn stat_of(result: MultiWriteResult) -> Option<Stat> {
+fn stat_of(result: &MultiWriteResult) -> Option<Stat> {
     match result {
-        MultiWriteResult::Create { stat, .. } | MultiWriteResult::SetData { stat } => Some(stat),
+        MultiWriteResult::Create { stat, .. } | MultiWriteResult::SetData { stat } => Some(*stat),
         _ => None,
     }
 }
