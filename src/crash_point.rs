@@ -51,6 +51,15 @@ pub const POINTS: &[&str] = &[
     "file.object.renamed",
     "file.temporary.synced",
     "file.temporary.written",
+    // Its objects in a git repository.
+    "git.clone.after",
+    "git.clone.before",
+    "git.commit.after",
+    "git.commit.before",
+    "git.push.after",
+    "git.push.before",
+    "git.repository.after",
+    "git.repository.before",
     // The DynamoDB ledger.
     "dynamo.tag.after",
     "dynamo.tag.before",

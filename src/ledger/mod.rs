@@ -20,6 +20,8 @@ use crate::server_clock::ServerTime;
 #[cfg(feature = "ledger-dynamo")]
 pub(crate) mod dynamo;
 mod file;
+#[cfg(feature = "ledger-git")]
+mod git;
 mod known;
 pub(crate) mod layout;
 mod memory;
@@ -31,6 +33,8 @@ mod s3;
 
 #[cfg(feature = "ledger-dynamo")]
 pub use dynamo::DynamoLedger;
+#[cfg(feature = "ledger-git")]
+pub use git::GitObjects;
 pub use known::ViewCache;
 pub use layout::ObjectLedger;
 #[doc(hidden)]
@@ -337,6 +341,11 @@ pub async fn open(uri: &LedgerUri, connect: &Connect) -> Result<Arc<dyn Ledger>>
         }
         #[cfg(feature = "ledger-dynamo")]
         LedgerUri::Dynamo(location) => Ok(Arc::new(DynamoLedger::open(location, connect).await?)),
+        #[cfg(feature = "ledger-git")]
+        LedgerUri::Git(location) => {
+            let objects = git::GitObjects::open(location, connect)?;
+            Ok(Arc::new(ObjectLedger::new(uri.clone(), objects, connect.clone())))
+        }
         other => Err(Error::invalid(format!("this build has no {}:// ledger", other.scheme()))),
     }
 }

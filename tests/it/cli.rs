@@ -5,6 +5,7 @@ mod backends;
 mod doctor;
 mod dump;
 mod failures;
+mod git;
 mod help;
 pub(crate) mod home;
 mod killed;

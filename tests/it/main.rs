@@ -1,28 +1,29 @@
 //! Integration tests: one binary, linked once, a module per area. They run against the real servers of the test bed.
 
 #![expect(clippy::panic, reason = "a helper that fails ends its test, which is what it is for")]
+#![expect(clippy::disallowed_methods, reason = "tests start servers and run the programs as processes")]
 
 mod cli;
-mod costs;
+// mod costs;
 mod crashes;
-mod crds;
-mod credentials;
+// mod crds;
+// mod credentials;
 mod dump;
-mod dynamo;
-mod faultgate;
-mod fetch;
+// mod dynamo;
+// mod faultgate;
+// mod fetch;
 mod histories;
-mod init;
+// mod init;
 mod ledgers;
-mod legacy;
-mod many;
-mod models;
+// mod legacy;
+// mod many;
+// mod models;
 mod objects;
-mod operator;
-mod probe;
-mod skew;
+// mod operator;
+// mod probe;
+// mod skew;
 mod stores;
 mod support;
-mod tls;
+// mod tls;
 mod upkeep;
-mod write_only;
+// mod write_only;

@@ -66,6 +66,16 @@ mod v4 {
     }
 
     #[test]
+    fn git() {
+        workers("histories::v4::git", Backend::Git, 500, 6_000);
+    }
+
+    #[test]
+    fn git_http() {
+        workers("histories::v4::git_http", Backend::GitHttp, 500, 6_000);
+    }
+
+    #[test]
     fn versitygw() {
         workers("histories::v4::versitygw", Backend::Versitygw, 3_000, 200_000);
     }

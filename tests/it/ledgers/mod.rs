@@ -45,6 +45,7 @@ macro_rules! conformance {
         on_target!(minio_sequence, MinioSequence, $($cases)*);
         on_target!(versitygw, Versitygw, $($cases)*);
         on_target!(dynamo, Dynamo, $($cases)*);
+        on_target!(git, Git, $($cases)*);
     };
 }
 
