@@ -97,8 +97,17 @@ impl Cache {
 
     /// A courtesy, at the start of a process's work: pushes and fetches here leave it to us.
     async fn clean_up(&self, git: &Git, directory: &Path, deadline: &Deadline) {
-        const COLLECT: &[&str] =
-            &["-c", "gc.auto=6700", "-c", "gc.autoDetach=false", "gc", "--auto", "--quiet"];
+        const COLLECT: &[&str] = &[
+            "-c",
+            "gc.auto=6700",
+            "-c",
+            "gc.autoDetach=false",
+            "-c",
+            "core.fsync=all",
+            "gc",
+            "--auto",
+            "--quiet",
+        ];
         let repository = self.borrowed.as_deref().and_then(Path::parent);
         if let Some(repository) = repository.filter(|repository| is_full(repository)) {
             let _kept = git.run(Some(repository), COLLECT, &[], deadline).await;

@@ -63,6 +63,8 @@ const PASSED_ON: &[&str] = &[
 const SETTINGS: &[&str] = &[
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
+    // The clone can be lost; what writes into a local repository says otherwise.
+    "core.fsync=none",
     "protocol.version=2",
     "gc.auto=0",
     "maintenance.auto=false",

@@ -6,10 +6,12 @@
 
 mod cache;
 mod command;
+mod contents;
 mod error;
 mod failure;
 mod message;
 mod path;
+mod push;
 mod reader;
 mod repository;
 mod stream;
@@ -25,8 +27,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use self::command::Deadline;
+use self::contents::Found;
 use self::failure::Failure;
-use self::repository::{Found, Repository, is_repository};
+use self::repository::{Repository, is_repository};
 use self::tree::Kind;
 use self::write::{Queue, Write};
 use super::layout::check_is_probe;
@@ -151,7 +154,7 @@ impl GitObjects {
     async fn begun(&self, deadline: &Deadline) -> Result<bool, Failure> {
         match self.repository.tip(deadline).await? {
             Some(_) => Ok(false),
-            None => write::begin(&self.repository, deadline).await,
+            None => push::begin(&self.repository, deadline).await,
         }
     }
 }

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
 use tokio::sync::Mutex;
 
 use super::cache::Cache;
@@ -16,7 +15,7 @@ use super::command::{Deadline, Ended, Git, Unended};
 use super::error::{self, Class};
 use super::failure::Failure;
 use super::reader::{Read, Reader};
-use super::tree::{self, Kind, Tree, Trees};
+use super::tree::{self, Trees};
 use crate::connect::Connect;
 use crate::error::{Error, Meaning, Result};
 use crate::model::{GitLocation, GitRemote};
@@ -30,18 +29,6 @@ pub(super) const ATTEMPTS: u32 = 6;
 pub(super) struct Tip {
     pub(super) commit: String,
     pub(super) tree: String,
-}
-
-/// What a key leads to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Found {
-    Nothing,
-    /// A regular file with this content.
-    File(String),
-    /// Something that sacker never writes, at this path.
-    Odd(String),
-    /// A directory, or a file in the place of one of the key's directories.
-    InTheWay,
 }
 
 /// The last look at where the branch is, and which it was.
@@ -59,7 +46,7 @@ pub(super) struct Repository {
     pub(super) git: Git,
     pub(super) cache: Cache,
     reader: Reader,
-    trees: Trees,
+    pub(super) trees: Trees,
     /// How many looks were begun.
     begun: AtomicU64,
     looked: Mutex<Looked>,
@@ -198,7 +185,7 @@ impl Repository {
 
     /// Fetches the branch, with all that the clone lacks of it. The ref is only for the next fetch to build on: where others
     /// are writing it, what was asked for is there all the same.
-    async fn fetch(&self, id: &str, deadline: &Deadline) -> Result<(), Failure> {
+    pub(super) async fn fetch(&self, id: &str, deadline: &Deadline) -> Result<(), Failure> {
         let directory = self.cache.ready(&self.git, Some(id), deadline).await?;
         let remote = self.argument();
         let refspec = format!("+{}:refs/sacker/{}", self.branch(), self.location.branch);
@@ -248,7 +235,7 @@ impl Repository {
         }
     }
 
-    async fn read(&self, name: &str, deadline: &Deadline) -> Result<Read, Failure> {
+    pub(super) async fn read(&self, name: &str, deadline: &Deadline) -> Result<Read, Failure> {
         let place = self.place(name, deadline).await?;
         match self.reader.read(&self.git, &place, name, deadline).await {
             Err(Failure::Broken(said)) if self.local().is_some() => {
@@ -271,118 +258,6 @@ impl Repository {
         }
     }
 
-    /// The object of this id, which `tip` needs; nothing where it is too large to be ours.
-    async fn object(&self, tip: &Tip, id: &str, deadline: &Deadline) -> Result<Option<Bytes>, Failure> {
-        let mut was_fetched = false;
-        loop {
-            match self.read(id, deadline).await? {
-                Read::Object { bytes, .. } => return Ok(Some(bytes)),
-                Read::TooLarge => return Ok(None),
-                Read::Missing if self.local().is_some() => {
-                    return Err(Error::corrupt(self.location.url(), format!("object {id} is missing")).into());
-                }
-                // A fetch that was cut short, or that is under way in another process, has written a part.
-                Read::Missing if !was_fetched => {
-                    was_fetched = true;
-                    self.fetch(&tip.commit, deadline).await?;
-                }
-                Read::Missing => return Err(Failure::Broken(format!("object {id} is missing"))),
-            }
-        }
-    }
-
-    async fn tree(&self, tip: &Tip, id: &str, deadline: &Deadline) -> Result<Arc<Tree>, Failure> {
-        if let Some(tree) = self.trees.get(id) {
-            return Ok(tree);
-        }
-        let bytes = self.object(tip, id, deadline).await?;
-        let tree = bytes.and_then(|bytes| tree::parse(&bytes, id.len() / 2));
-        let Some(tree) = tree else {
-            return Err(Error::corrupt(self.location.url(), format!("tree {id} makes no sense")).into());
-        };
-        let tree = Arc::new(tree);
-        self.trees.put(id, tree.clone());
-        Ok(tree)
-    }
-
-    /// What is at a key.
-    pub(super) async fn find(&self, tip: &Tip, key: &str, deadline: &Deadline) -> Result<Found, Failure> {
-        let mut id = tip.tree.clone();
-        let mut rest = key;
-        loop {
-            let tree = self.tree(tip, &id, deadline).await?;
-            let (component, below) = match rest.split_once('/') {
-                Some((component, below)) => (component, Some(below)),
-                None => (rest, None),
-            };
-            let Some(node) = tree.get(component) else { return Ok(Found::Nothing) };
-            match (node.kind, below) {
-                (Kind::Directory, Some(below)) => {
-                    id.clone_from(&node.id);
-                    rest = below;
-                }
-                (Kind::File, None) => return Ok(Found::File(node.id.clone())),
-                (Kind::Other, None) => return Ok(Found::Odd(key.to_owned())),
-                (Kind::Directory, None) | (_, Some(_)) => return Ok(Found::InTheWay),
-            }
-        }
-    }
-
-    /// The content of the file at a key, which was found there.
-    pub(super) async fn content(
-        &self,
-        tip: &Tip,
-        key: &str,
-        id: &str,
-        deadline: &Deadline,
-    ) -> Result<Bytes, Failure> {
-        let bytes = self.object(tip, id, deadline).await?;
-        bytes.ok_or_else(|| Error::corrupt(self.shown(key), "it is larger than any record").into())
-    }
-
-    /// The tree at a directory (empty, or ending in `/`); nothing where there is none.
-    pub(super) async fn directory(
-        &self,
-        tip: &Tip,
-        prefix: &str,
-        deadline: &Deadline,
-    ) -> Result<Option<Arc<Tree>>, Failure> {
-        let mut tree = self.tree(tip, &tip.tree, deadline).await?;
-        for component in prefix.split_terminator('/') {
-            match tree.get(component) {
-                Some(node) if node.kind == Kind::Directory => {
-                    let id = node.id.clone();
-                    tree = self.tree(tip, &id, deadline).await?;
-                }
-                _ => return Ok(None),
-            }
-        }
-        Ok(Some(tree))
-    }
-
-    /// All files below a directory, and what is no file, with their ids.
-    pub(super) async fn files(
-        &self,
-        tip: &Tip,
-        prefix: &str,
-        deadline: &Deadline,
-    ) -> Result<Vec<(String, String)>, Failure> {
-        let mut files = Vec::new();
-        let Some(top) = self.directory(tip, prefix, deadline).await? else { return Ok(files) };
-        let mut queue = vec![(prefix.to_owned(), top)];
-        while let Some((prefix, tree)) = queue.pop() {
-            for (name, node) in tree.iter() {
-                let key = format!("{prefix}{name}");
-                if node.kind == Kind::Directory {
-                    queue.push((key + "/", self.tree(tip, &node.id, deadline).await?));
-                } else {
-                    files.push((key, node.id.clone()));
-                }
-            }
-        }
-        Ok(files)
-    }
-
     /// A key as it is shown: with the repository and the branch.
     pub(super) fn shown(&self, key: &str) -> String {
         format!("{} {}:{key}", self.location.url(), self.location.branch)
@@ -394,6 +269,8 @@ impl Repository {
         *times += 1;
         self.cache.discard();
         self.reader.reset().await;
+        // The new clone does not have it, so nothing can be built on it.
+        self.looked.lock().await.outcome = None;
         if *times <= 3 {
             return Ok(());
         }
