@@ -244,7 +244,8 @@ impl Git {
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let stdin = child.stdin.take();
         let (out, err) = (child.stdout.take(), child.stderr.take());
-        let work = async {
+        // Boxed: it is a part of every operation's future, several times over.
+        let work = Box::pin(async {
             let feed = async {
                 if let Some(mut stdin) = stdin {
                     // Who ends early says why.
@@ -262,7 +263,7 @@ impl Git {
                     status
                 }
             }
-        };
+        });
         let Ok(status) = tokio::time::timeout(deadline.left(), work).await else {
             group.end(&mut child).await;
             return Err(Unended::TimedOut);
@@ -281,7 +282,8 @@ impl Git {
 /// Keeps what comes out of a pipe, up to a limit; what is above it is read and dropped, so that nobody waits.
 async fn keep(pipe: Option<impl AsyncRead + Unpin>, kept: &mut Vec<u8>) {
     let Some(mut pipe) = pipe else { return };
-    let mut buffer = [0; 8192];
+    // Not within the future, which is moved about.
+    let mut buffer = vec![0; 8192];
     while let Ok(count @ 1..) = pipe.read(&mut buffer).await {
         let room = SAID.saturating_sub(kept.len());
         kept.extend_from_slice(&buffer[..count.min(room)]);

@@ -187,8 +187,7 @@ pub(super) fn pushed(is_success: bool, stdout: &str, stderr: &str) -> Pushed {
         let summary = row.split('\t').nth(2).unwrap_or_default();
         let reason = summary.split_once('(').map_or(summary, |(_, rest)| rest.trim_end_matches(')'));
         return match flag {
-            // A row is printed when the server has said so; what fails after it changes nothing.
-            ' ' | '*' | '=' => Pushed::Done,
+            ' ' | '*' | '=' if is_success => Pushed::Done,
             '!' if summary.contains("[remote failure]") || reason.contains("failed to report") => {
                 Pushed::Unknown
             }

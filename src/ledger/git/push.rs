@@ -71,7 +71,9 @@ pub(super) async fn push(
     arguments.extend(["--", &remote, &refspec]);
     let mut backoff = repository.backoff(deadline);
     let mut in_doubt = false;
-    for attempt in 1.. {
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
         let ended = around("git.push", repository.git.run(Some(directory), &arguments, &[], deadline)).await;
         let ended = ended.map_err(|unended| repository.unended(unended, "write a record"))?;
         let pushed = error::pushed(ended.is_success(), &ended.text(), &ended.stderr);
@@ -118,7 +120,6 @@ pub(super) async fn push(
         };
         return Err(if in_doubt { unsure(repository).with_source(final_error) } else { final_error }.into());
     }
-    unreachable!("the loop returns")
 }
 
 /// The error of a push that may have been carried out.

@@ -214,7 +214,9 @@ impl Repository {
         deadline: &Deadline,
     ) -> Result<Ended, Failure> {
         let mut backoff = self.backoff(deadline);
-        for attempt in 1.. {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
             let ended = self.git.run(directory, arguments, &[], deadline).await;
             let ended = ended.map_err(|unended| self.unended(unended, "ask the server"))?;
             let class = error::class(&ended.stderr);
@@ -223,7 +225,6 @@ impl Repository {
                 return Ok(ended);
             }
         }
-        unreachable!("the loop returns")
     }
 
     /// Where objects are read.

@@ -70,9 +70,10 @@ mod v4 {
         workers("histories::v4::git", Backend::Git, 500, 6_000);
     }
 
+    /// Each request is several processes on either side, and each fault costs a whole command.
     #[test]
     fn git_http() {
-        workers("histories::v4::git_http", Backend::GitHttp, 500, 6_000);
+        workers("histories::v4::git_http", Backend::GitHttp, 160, 2_000);
     }
 
     #[test]
