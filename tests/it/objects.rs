@@ -447,6 +447,9 @@ async fn a_file_is_no_directory() {
     assert_eq!(objects.get("a/b").await.expect("read").expect("it is there").bytes.as_ref(), b"a/b");
 }
 
+/// What happens to a clone.
+type Spoil = fn(&Path);
+
 /// A second client with a cache of its own, through smart HTTP, sees every write at once; a damaged cache is made anew.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_clone_is_current_and_can_be_lost() {
@@ -473,7 +476,7 @@ async fn a_clone_is_current_and_can_be_lost() {
             std::fs::read_dir(&cache).expect("a cache").map(|entry| entry.expect("an entry").path());
         clones.find(|path| path.is_dir()).expect("a clone")
     };
-    let damages: [(&str, fn(&Path)); 4] = [
+    let damages: [(&str, Spoil); 4] = [
         ("no HEAD", |clone| std::fs::remove_file(clone.join("HEAD")).expect("removed")),
         ("garbage in config", |clone| std::fs::write(clone.join("config"), "[core").expect("written")),
         ("no objects", |clone| std::fs::remove_dir_all(clone.join("objects")).expect("removed")),

@@ -181,8 +181,8 @@ const MOVED: &[&str] = &[
 
 /// Reads what `git push --porcelain` printed.
 pub(super) fn pushed(is_success: bool, stdout: &str, stderr: &str) -> Pushed {
-    let rows = stdout.lines().filter(|line| line.split('\t').count() >= 3);
-    for row in rows {
+    let mut rows = stdout.lines().filter(|line| line.split('\t').count() >= 3);
+    if let Some(row) = rows.next() {
         let flag = row.chars().next().unwrap_or_default();
         let summary = row.split('\t').nth(2).unwrap_or_default();
         let reason = summary.split_once('(').map_or(summary, |(_, rest)| rest.trim_end_matches(')'));

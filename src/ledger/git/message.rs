@@ -225,7 +225,7 @@ mod tests {
                         Sacker-By: ann@build-7\nSacker-Source: cli\nSacker-Id: 18ab\n";
         assert_eq!(message.text, expected);
         assert_eq!((message.name.as_str(), message.mail.as_str()), ("ann@build-7", "ann@build-7"));
-        assert_eq!(message.at.map(|at| at.as_second()), Some(1_795_272_634));
+        assert_eq!(message.at.map(Timestamp::as_second), Some(1_795_272_634));
     }
 
     #[test]

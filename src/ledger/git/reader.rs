@@ -107,12 +107,11 @@ impl Reader {
         let mut is_new = false;
         loop {
             // Taken out while it is asked: who is interrupted half way leaves no half answer to the next.
-            let mut batch = match place.take() {
-                Some(batch) => batch,
-                None => {
-                    is_new = true;
-                    Batch::start(git, directory)?
-                }
+            let mut batch = if let Some(batch) = place.take() {
+                batch
+            } else {
+                is_new = true;
+                Batch::start(git, directory)?
             };
             match tokio::time::timeout(deadline.left(), batch.ask(name)).await {
                 Ok(Ok(Some(read))) => {

@@ -117,12 +117,11 @@ impl Repository {
         if looked.number > arrived
             && let Some(outcome) = &looked.outcome
         {
-            return outcome.as_ref().map(Clone::clone).map_err(Failure::alike);
+            return shared(outcome);
         }
         let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
         let outcome = self.look(deadline).await;
-        let answer = outcome.as_ref().map(Clone::clone).map_err(Failure::alike);
-        *looked = Looked { number, outcome: Some(answer) };
+        *looked = Looked { number, outcome: Some(shared(&outcome)) };
         outcome
     }
 
@@ -278,6 +277,14 @@ impl Repository {
         Err(Error::new(Meaning::Other, "use the clone in the cache")
             .with_key(self.location.url())
             .with_source(said))
+    }
+}
+
+/// What one look found, for another of those whom it serves.
+fn shared(outcome: &Result<Option<Arc<Tip>>, Failure>) -> Result<Option<Arc<Tip>>, Failure> {
+    match outcome {
+        Ok(tip) => Ok(tip.clone()),
+        Err(failure) => Err(failure.alike()),
     }
 }
 

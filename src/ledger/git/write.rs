@@ -120,15 +120,16 @@ struct Batch<'a> {
     repository: &'a Repository,
     open: Vec<Pending>,
     deadline: Deadline,
-    /// The turn among the writers of this machine, once it was asked for.
-    turn: Option<Option<File>>,
+    /// Whether the turn among the writers of this machine was asked for, and the turn.
+    has_asked: bool,
+    turn: Option<File>,
     /// What the last look said, where it began after all of these writes did.
     fresh: Option<Arc<Tip>>,
 }
 
 impl<'a> Batch<'a> {
     fn new(repository: &'a Repository, open: Vec<Pending>, deadline: Deadline) -> Self {
-        Self { repository, open, deadline, turn: None, fresh: None }
+        Self { repository, open, deadline, has_asked: false, turn: None, fresh: None }
     }
 
     async fn carry_out(mut self) {
@@ -213,9 +214,10 @@ impl<'a> Batch<'a> {
         }
         let directory =
             self.repository.cache.ready(&self.repository.git, Some(&tip.commit), &self.deadline).await?;
-        if self.turn.is_none() {
-            let (turn, has_waited) = self.repository.cache.turn(&self.deadline).await;
-            self.turn = Some(turn);
+        if !self.has_asked {
+            self.has_asked = true;
+            let has_waited;
+            (self.turn, has_waited) = self.repository.cache.turn(&self.deadline).await;
             if has_waited || self.repository.local().is_some() {
                 // Another one wrote meanwhile: see what is left to do.
                 self.look().await?;
