@@ -54,6 +54,15 @@ pub const POINTS: &[&str] = &[
     // The root node of a ZooKeeper ledger.
     "zookeeper.root.after",
     "zookeeper.root.before",
+    // Its objects in a git repository.
+    "git.clone.after",
+    "git.clone.before",
+    "git.commit.after",
+    "git.commit.before",
+    "git.push.after",
+    "git.push.before",
+    "git.repository.after",
+    "git.repository.before",
     // The DynamoDB ledger.
     "dynamo.tag.after",
     "dynamo.tag.before",

@@ -83,8 +83,8 @@ pub(super) fn uri_plain() -> Rule {
 /// A kind of ledger that exists, with what it needs.
 pub(super) fn ledger_uri() -> Rule {
     rule(
-        r"self.matches(r'^(dynamo://[A-Za-z0-9-]+/[A-Za-z0-9_.-]{3,250}/*|s3://[a-z0-9.-]{3,63}(/[^?]*)?|zk://[A-Za-z0-9.,:_\[\]-]+/[^?]+|file:///[^?]+)([?].*)?$')",
-        "the ledger must be dynamo://<region>/<prefix>, s3://<bucket>[/<prefix>], zk://<host>[,<host>...]/<root> or file:///<absolute path>",
+        r"self.matches(r'^(dynamo://[A-Za-z0-9-]+/[A-Za-z0-9_.-]{3,250}/*|s3://[a-z0-9.-]{3,63}(/[^?]*)?|zk://[A-Za-z0-9.,:_\[\]-]+/[^?]+|git[+](ssh|https?)://[A-Za-z0-9@.:_\[\]-]+/[^?]+|(git[+])?file:///[^?]+)([?].*)?$')",
+        "the ledger must be dynamo://<region>/<prefix>, s3://<bucket>[/<prefix>], zk://<host>[,<host>...]/<root>, git+ssh://, git+https:// or git+file://, or file:///<absolute path>",
     )
 }
 

@@ -80,6 +80,10 @@ pub(super) fn report(error: &Error, context: &Context, known: &Known) -> Report 
         // It says already why what is there does not count, such as at a time in the past.
         Meaning::NotFound(Missing::Tag(..) | Missing::Version(..) | Missing::Removed(..))
             if error.hint().is_some() => {}
+        Meaning::NotFound(Missing::Backend(what)) if error.hint().is_some_and(|hint| !is_to_create(hint)) => {
+            // It is not for `sacker init` to make, and its backend knows whose it is.
+            report.error = Missing::Backend(what.clone()).to_string();
+        }
         Meaning::NotFound(missing) => not_found(&mut report, missing, context, known),
         Meaning::Conflict { expected, found } => conflict(&mut report, expected, found, context),
         Meaning::Held(hold) => {
@@ -106,8 +110,8 @@ pub(super) fn report(error: &Error, context: &Context, known: &Known) -> Report 
         | Meaning::Interrupted => {}
     }
     // The backend's own hint knows most, so it comes first. Only how to create what is missing is known better here.
-    let creates = matches!(error.meaning(), Meaning::NotFound(Missing::Backend(_)));
-    if let Some(hint) = error.hint().filter(|_| !creates) {
+    let is_missing = matches!(error.meaning(), Meaning::NotFound(Missing::Backend(_)));
+    if let Some(hint) = error.hint().filter(|hint| !(is_missing && is_to_create(hint))) {
         report.hints.insert(0, hint.to_owned());
     }
     if let Some(id) = error.unsettled() {
@@ -117,6 +121,11 @@ pub(super) fn report(error: &Error, context: &Context, known: &Known) -> Report 
         report.causes = causes(error);
     }
     report
+}
+
+/// Whether a backend's hint says to create what is missing.
+fn is_to_create(hint: &str) -> bool {
+    hint.contains("create it with")
 }
 
 /// The deadline is per operation and attempts may end before it, so the only time that is true is the command's own.

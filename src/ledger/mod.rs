@@ -20,6 +20,8 @@ use crate::server_clock::ServerTime;
 #[cfg(feature = "ledger-dynamo")]
 pub(crate) mod dynamo;
 mod file;
+#[cfg(feature = "ledger-git")]
+mod git;
 mod known;
 pub(crate) mod layout;
 mod memory;
@@ -33,6 +35,8 @@ mod zookeeper;
 
 #[cfg(feature = "ledger-dynamo")]
 pub use dynamo::DynamoLedger;
+#[cfg(feature = "ledger-git")]
+pub use git::GitObjects;
 pub use known::ViewCache;
 pub use layout::ObjectLedger;
 #[doc(hidden)]
@@ -346,6 +350,17 @@ pub async fn open(uri: &LedgerUri, connect: &Connect) -> Result<Arc<dyn Ledger>>
             let objects = zookeeper::ZooKeeperObjects::open(location, connect)?;
             Ok(Arc::new(ObjectLedger::new(uri.clone(), objects, connect.clone())))
         }
+        #[cfg(feature = "ledger-git")]
+        LedgerUri::Git(location) => {
+            let objects = git::GitObjects::open(location, connect)?;
+            Ok(Arc::new(ObjectLedger::new(uri.clone(), objects, connect.clone())))
+        }
+        #[cfg(not(all(
+            feature = "ledger-s3",
+            feature = "ledger-dynamo",
+            feature = "ledger-zk",
+            feature = "ledger-git"
+        )))]
         other => Err(Error::invalid(format!("this build has no {}:// ledger", other.scheme()))),
     }
 }

@@ -5,6 +5,7 @@ mod backends;
 mod doctor;
 mod dump;
 mod failures;
+mod git;
 mod hdfs;
 mod help;
 pub(crate) mod home;

@@ -1,6 +1,7 @@
 //! Integration tests: one binary, linked once, a module per area. They run against the real servers of the test bed.
 
 #![expect(clippy::panic, reason = "a helper that fails ends its test, which is what it is for")]
+#![expect(clippy::disallowed_methods, reason = "tests start servers and run the programs as processes")]
 
 mod cli;
 mod costs;

@@ -1,7 +1,9 @@
 //! Conditional objects: what the object ledger rests on, on real servers, with memory as the reference.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use rstest::rstest;
@@ -9,11 +11,15 @@ use sacker::connect::Connect;
 use sacker::error::{Meaning, Missing};
 use sacker::exit::Exit;
 use sacker::ledger::{
-    ConditionalObjects, InitOptions, MemoryObjects, Precondition, Put, Revision, S3Objects, ZooKeeperObjects,
+    Companion, ConditionalObjects, GitObjects, InitOptions, MemoryObjects, Precondition, Put, Revision,
+    S3Objects, ZooKeeperObjects,
 };
-use sacker::model::{LedgerUri, Numbering};
+use sacker::model::{GitLocation, GitRemote, LedgerUri, Numbering};
 
 use crate::support::canned::Canned;
+use crate::support::git_http::GitHttp;
+use crate::support::ledgers::git_connect;
+use crate::support::process::Folder;
 use crate::support::testbed::{self, S3Server};
 use crate::support::{self, unique};
 
@@ -23,6 +29,7 @@ enum Kind {
     Minio,
     Versitygw,
     ZooKeeper,
+    Git,
 }
 
 impl Kind {
@@ -35,6 +42,7 @@ impl Kind {
         };
         let objects = match self {
             Self::Memory => return Some(Arc::new(MemoryObjects::new(Numbering::Timestamp))),
+            Self::Git => return git().await.map(|(objects, _)| objects),
             Self::Minio => on_s3(testbed::minio()?).await,
             Self::Versitygw => on_s3(testbed::versitygw()?).await,
             Self::ZooKeeper => Arc::new(on_nodes(&testbed::zookeeper()?.uri(&place), &Connect::default())),
@@ -50,6 +58,21 @@ impl Kind {
 pub(crate) fn on_nodes(uri: &str, connect: &Connect) -> ZooKeeperObjects {
     let LedgerUri::ZooKeeper(location) = uri.parse().expect("a URI") else { panic!("{uri} is not zk") };
     ZooKeeperObjects::open(&location, connect).expect("opened")
+}
+
+/// An empty repository of its own, and the folder that it is in.
+async fn git() -> Option<(Arc<dyn ConditionalObjects>, Arc<Folder>)> {
+    static FOLDERS: Mutex<Vec<Arc<Folder>>> = Mutex::new(Vec::new());
+    testbed::git()?;
+    let home = Arc::new(Folder::new("objects"));
+    // Until the test process ends.
+    FOLDERS.lock().expect("no test panics here").push(home.clone());
+    let location = GitLocation { remote: GitRemote::File(home.path().join("r.git")), branch: "main".into() };
+    let objects = GitObjects::open(&location, &git_connect(home.path())).expect("opened");
+    let lines = objects.init(&InitOptions::default()).await.expect("set up");
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(objects.init(&InitOptions::default()).await.expect("set up").is_empty());
+    Some((Arc::new(objects), home))
 }
 
 async fn on(server: &S3Server, place: &str, connect: &Connect) -> S3Objects {
@@ -88,7 +111,7 @@ pub(crate) async fn keys(
 #[rstest]
 #[tokio::test]
 async fn each_precondition_decides(
-    #[values(Kind::Memory, Kind::Minio, Kind::Versitygw, Kind::ZooKeeper)] kind: Kind,
+    #[values(Kind::Memory, Kind::Minio, Kind::Versitygw, Kind::ZooKeeper, Kind::Git)] kind: Kind,
 ) {
     let Some(objects) = kind.ready().await else { return };
     let objects = &*objects;
@@ -116,7 +139,7 @@ async fn each_precondition_decides(
 #[rstest]
 #[tokio::test]
 async fn of_racing_writes_exactly_one_wins(
-    #[values(Kind::Memory, Kind::Minio, Kind::Versitygw, Kind::ZooKeeper)] kind: Kind,
+    #[values(Kind::Memory, Kind::Minio, Kind::Versitygw, Kind::ZooKeeper, Kind::Git)] kind: Kind,
 ) {
     let Some(objects) = kind.ready().await else { return };
     let objects = &*objects;
@@ -147,7 +170,7 @@ async fn of_racing_writes_exactly_one_wins(
 #[rstest]
 #[tokio::test]
 async fn listings_are_whole_and_in_order(
-    #[values(Kind::Memory, Kind::Minio, Kind::Versitygw, Kind::ZooKeeper)] kind: Kind,
+    #[values(Kind::Memory, Kind::Minio, Kind::Versitygw, Kind::ZooKeeper, Kind::Git)] kind: Kind,
 ) {
     let Some(objects) = kind.ready().await else { return };
     let objects = &*objects;
@@ -177,7 +200,7 @@ async fn listings_are_whole_and_in_order(
 #[rstest]
 #[tokio::test]
 async fn children_are_the_names_right_below(
-    #[values(Kind::Memory, Kind::Minio, Kind::Versitygw, Kind::ZooKeeper)] kind: Kind,
+    #[values(Kind::Memory, Kind::Minio, Kind::Versitygw, Kind::ZooKeeper, Kind::Git)] kind: Kind,
 ) {
     let Some(objects) = kind.ready().await else { return };
     let objects = &*objects;
@@ -218,7 +241,7 @@ async fn children_are_the_names_right_below(
 #[rstest]
 #[tokio::test]
 async fn keys_are_taken_as_they_are(
-    #[values(Kind::Memory, Kind::Minio, Kind::Versitygw, Kind::ZooKeeper)] kind: Kind,
+    #[values(Kind::Memory, Kind::Minio, Kind::Versitygw, Kind::ZooKeeper, Kind::Git)] kind: Kind,
 ) {
     let Some(objects) = kind.ready().await else { return };
     let objects = &*objects;
@@ -256,7 +279,7 @@ async fn metadata_goes_as_headers_where_it_can(#[values(Kind::Minio, Kind::Versi
 
 #[rstest]
 #[tokio::test]
-async fn an_object_over_the_limit_is_corrupt(#[values(Kind::Minio, Kind::Versitygw)] kind: Kind) {
+async fn an_object_over_the_limit_is_corrupt(#[values(Kind::Minio, Kind::Versitygw, Kind::Git)] kind: Kind) {
     let Some(objects) = kind.ready().await else { return };
     let most = Bytes::from(vec![b'x'; 1 << 20]);
     for (key, bytes, fits) in
@@ -358,4 +381,133 @@ async fn a_writer_that_may_not_read_creates_blindly() {
     create(&writer, "a").await;
     assert_eq!(put(&writer, "a", "again", Precondition::Absent).await, Put::Refused);
     assert_eq!(root.get("a").await.expect("read").expect("it is there").bytes.as_ref(), b"a");
+}
+
+/// What git prints, run on a bare repository.
+fn ask_git(repository: &Path, arguments: &[&str]) -> String {
+    let mut option = std::ffi::OsString::from("--git-dir=");
+    option.push(repository);
+    let output = Command::new("git").arg(option).args(arguments).output().expect("git runs");
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+async fn put_with(
+    objects: &dyn ConditionalObjects,
+    key: &str,
+    text: &str,
+    precondition: Precondition,
+    companion: (&str, Precondition),
+) -> (Put, bool) {
+    let bytes = Bytes::from(text.to_owned());
+    let companion =
+        Companion { key: companion.0.to_owned(), bytes: bytes.clone(), precondition: companion.1 };
+    objects.put_with(key, bytes, precondition, &BTreeMap::new(), companion).await.expect("answered")
+}
+
+#[tokio::test]
+async fn a_companion_is_written_in_the_same_commit_or_left_out() {
+    let Some((objects, home)) = git().await else { return };
+    let objects = &*objects;
+    let commits = || ask_git(&home.path().join("r.git"), &["rev-list", "--count", "main"]).trim().to_owned();
+    assert_eq!(commits(), "1");
+    let absent = || Precondition::Absent;
+    let (put, together) = put_with(objects, "a/b", "1", absent(), ("a/c", absent())).await;
+    assert!(matches!(put, Put::Written(_)) && together);
+    assert_eq!(commits(), "2");
+    assert_eq!(objects.get("a/c").await.expect("read").expect("it is there").bytes.as_ref(), b"1");
+    let (put, together) = put_with(objects, "a/d", "2", absent(), ("a/c", absent())).await;
+    assert!(matches!(put, Put::Written(_)) && !together, "its own precondition does not hold");
+    let (put, together) = put_with(objects, "a/d", "3", absent(), ("a/e", absent())).await;
+    assert_eq!((put, together), (Put::Refused, false));
+    assert_eq!(objects.get("a/e").await.expect("read"), None);
+    let (put, together) = put_with(objects, "a/f", "4", absent(), ("a/f/g", absent())).await;
+    assert!(matches!(put, Put::Written(_)) && !together, "no file is a directory");
+    assert_eq!(commits(), "4");
+}
+
+/// Writes of one client that come together are one push, and each is a commit of its own.
+#[tokio::test]
+async fn every_write_is_a_commit_and_the_tree_is_the_ledger() {
+    let Some((objects, home)) = git().await else { return };
+    let names: Vec<String> = (0..100).map(|number| format!("p/versions/{number}")).collect();
+    futures::future::join_all(names.iter().map(|name| create(&*objects, name))).await;
+    let repository = home.path().join("r.git");
+    assert_eq!(ask_git(&repository, &["rev-list", "--count", "main"]).trim(), "101");
+    assert_eq!(ask_git(&repository, &["rev-list", "--merges", "main"]), "");
+    let listed = ask_git(&repository, &["ls-tree", "-r", "--name-only", "main"]);
+    let (mut listed, mut names): (Vec<&str>, Vec<&str>) =
+        (listed.lines().collect(), names.iter().map(String::as_str).collect());
+    listed.sort_unstable();
+    names.sort_unstable();
+    assert_eq!(listed, names);
+    ask_git(&repository, &["fsck", "--strict"]);
+    objects.delete_probe("_sacker/probe/none").await.expect("it is not there");
+    objects.delete_probe("p/versions/1").await.expect_err("no key of a probe");
+    create(&*objects, "_sacker/probe/1-x/0").await;
+    objects.delete_probe("_sacker/probe/1-x/0").await.expect("it goes");
+    assert_eq!(objects.get("_sacker/probe/1-x/0").await.expect("read"), None);
+}
+
+/// As file and directory of one name cannot be, on files or in git.
+#[tokio::test]
+async fn a_file_is_no_directory() {
+    let Some((objects, _home)) = git().await else { return };
+    let objects = &*objects;
+    create(objects, "a/b").await;
+    for key in ["a", "a/b/c", "a//b", "/a", "a/"] {
+        let bytes = Bytes::from_static(b"{}");
+        let error = objects.put(key, bytes, Precondition::Absent, &BTreeMap::new()).await.expect_err("no");
+        assert_eq!(Exit::from(&error), Exit::Usage, "{key}: {error:?}");
+        assert_eq!(objects.get(key).await.expect("read"), None, "{key}");
+    }
+    assert_eq!(objects.get("a/b").await.expect("read").expect("it is there").bytes.as_ref(), b"a/b");
+}
+
+/// What happens to a clone.
+type Spoil = fn(&Path);
+
+/// A second client with a cache of its own, through smart HTTP, sees every write at once; a damaged cache is made anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clone_is_current_and_can_be_lost() {
+    let Some((objects, home)) = git().await else { return };
+    let server = GitHttp::start(home.path());
+    let cache = home.path().join("other/.cache/sacker/git");
+    let connect = git_connect(&home.path().join("other"));
+    let LedgerUri::Git(location) = server.uri("r.git").parse().expect("a URI") else { panic!("it is git") };
+    let far = GitObjects::open(&location, &connect).expect("opened");
+    for round in 0..3 {
+        let key = format!("a/near-{round}");
+        let revision = create(&*objects, &key).await;
+        let object = far.get(&key).await.expect("read").expect("it is there");
+        assert_eq!((object.bytes.as_ref(), &object.revision), (key.as_bytes(), &revision));
+        let far_key = format!("a/far-{round}");
+        create(&far, &far_key).await;
+        assert!(objects.get(&far_key).await.expect("read").is_some(), "{far_key}");
+        let exchanged = put(&far, &key, "other", Precondition::Revision(revision.clone())).await;
+        assert!(matches!(exchanged, Put::Written(_)));
+        assert_eq!(put(&*objects, &key, "third", Precondition::Revision(revision)).await, Put::Refused);
+    }
+    let clone = || {
+        let mut clones =
+            std::fs::read_dir(&cache).expect("a cache").map(|entry| entry.expect("an entry").path());
+        clones.find(|path| path.is_dir()).expect("a clone")
+    };
+    let damages: [(&str, Spoil); 4] = [
+        ("no HEAD", |clone| std::fs::remove_file(clone.join("HEAD")).expect("removed")),
+        ("garbage in config", |clone| std::fs::write(clone.join("config"), "[core").expect("written")),
+        ("no objects", |clone| std::fs::remove_dir_all(clone.join("objects")).expect("removed")),
+        ("gone", |clone| std::fs::remove_dir_all(clone).expect("removed")),
+    ];
+    for (number, (damage, spoil)) in damages.into_iter().enumerate() {
+        spoil(&clone());
+        // By the client that used it, and by one that begins now.
+        let fresh = GitObjects::open(&location, &connect).expect("opened");
+        for (who, client) in [("old", &far), ("new", &fresh)] {
+            let key = format!("b/{number}-{who}");
+            create(client, &key).await;
+            assert!(objects.get(&key).await.expect("read").is_some(), "{damage}, {who}");
+            assert_eq!(client.list("a/", "a/", 100).await.expect("listed").len(), 6, "{damage}, {who}");
+        }
+    }
 }

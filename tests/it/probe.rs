@@ -50,7 +50,7 @@ async fn sound_servers_pass(#[values("minio", "versitygw")] name: &str) {
 #[rstest]
 #[tokio::test]
 async fn other_ledgers_pass(
-    #[values(Target::Memory, Target::File, Target::Dynamo, Target::ZooKeeper)] target: Target,
+    #[values(Target::Memory, Target::File, Target::Dynamo, Target::ZooKeeper, Target::Git)] target: Target,
 ) {
     let Some(opened) = target.open().await else { return };
     let report = opened.ledger.probe(&ProbeOptions { racers: 8, rounds: 10 }).await.expect("an answer");

@@ -147,7 +147,11 @@ fn clock(ledger: &dyn Ledger) -> Verdict {
 }
 
 async fn probe(ledger: &dyn Ledger, was_broken: bool, single_writer: bool) -> Verdict {
-    let options = ProbeOptions::default();
+    let options = match ledger.uri() {
+        // Each round is commits that stay in the history: enough to see that the server decides at all.
+        LedgerUri::Git(_) => ProbeOptions { rounds: 3, ..ProbeOptions::default() },
+        _ => ProbeOptions::default(),
+    };
     match ledger.probe(&options).await {
         Err(error) => Verdict::of(&error),
         Ok(found) => match found.why() {

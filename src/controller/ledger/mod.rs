@@ -186,7 +186,11 @@ fn reach(uri: &LedgerUri) -> String {
 fn refused(uri: &LedgerUri, error: Error) -> Found {
     let (class, reason) = place(error.meaning());
     let hint = match error.meaning() {
-        Meaning::NotFound(Missing::Backend(_)) => format!("; create it with: sacker init --ledger {uri}"),
+        Meaning::NotFound(Missing::Backend(_)) => match error.hint() {
+            // What `init` cannot make.
+            Some(hint) if !hint.contains("create it with") => format!("; {hint}"),
+            _ => format!("; create it with: sacker init --ledger {uri}"),
+        },
         Meaning::Denied { .. } => "; give the operator's identity this permission".to_owned(),
         Meaning::Unavailable => format!("; {}", reach(uri)),
         _ => error.hint().map(|hint| format!("; {hint}")).unwrap_or_default(),

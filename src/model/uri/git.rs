@@ -102,7 +102,7 @@ fn is_branch(name: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte);
     let is_component = |part: &str| {
         let is_dotted = part.starts_with('.') || part.ends_with('.') || part.contains("..");
-        !part.is_empty() && !is_dotted && !part.ends_with(".lock")
+        !part.is_empty() && !is_dotted && part.strip_suffix(".lock").is_none()
     };
     name.len() <= 200
         && !name.starts_with('-')

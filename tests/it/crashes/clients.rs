@@ -29,7 +29,9 @@ fn run_and_kill(site: &Site, arguments: &[String], delay: Duration) -> Ended {
     // The random time is the fault, not a wait for anything.
     std::thread::sleep(delay);
     client.kill().expect("it is ours to kill");
-    client.wait_with_output().expect("sacker ends").into()
+    let ended = client.wait_with_output().expect("sacker ends").into();
+    site.wait_for_orphans();
+    ended
 }
 
 fn random_kills(target: Target, kills: u32) {
@@ -70,6 +72,11 @@ fn random_kills(target: Target, kills: u32) {
 #[test]
 fn file() {
     random_kills(Target::File, tier::figure(20, 5000));
+}
+
+#[test]
+fn git() {
+    random_kills(Target::Git, tier::figure(20, 500));
 }
 
 #[test]

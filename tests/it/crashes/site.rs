@@ -13,10 +13,10 @@ use sacker::store::{self, Store};
 use tokio::runtime::Runtime;
 
 use crate::stores::collect::switch_versions_on;
-use crate::support::ledgers::Target;
+use crate::support::ledgers::{Target, git_connect};
 use crate::support::process::Folder;
 use crate::support::testbed::{self, S3Server};
-use crate::support::unique;
+use crate::support::{eventually, unique};
 
 pub(super) struct Site {
     runtime: Runtime,
@@ -101,6 +101,11 @@ impl Site {
             Target::Hdfs => {
                 let store = testbed::hdfs()?.uri(&format!("/crashes/{}", unique("store")));
                 Some((directory("ledger"), store, Connect::default()))
+            }
+            Target::Git => {
+                testbed::git()?;
+                let ledger = format!("git+file://{}/ledger", home.display());
+                Some((ledger, directory("store"), git_connect(home)))
             }
             _ => Some((directory("ledger"), directory("store"), Connect::default())),
         }
@@ -248,6 +253,28 @@ impl Site {
     /// The bucket of a store on S3.
     fn bucket(&self) -> &str {
         self.store_uri.trim_start_matches("s3://").split(['/', '?']).next().unwrap_or_default()
+    }
+
+    /// Waits until what a client started that was killed has ended: its git goes on for a moment, and may write.
+    pub(super) fn wait_for_orphans(&self) {
+        if self.target != Target::Git {
+            return;
+        }
+        let home = self.home().to_str().expect("test folders are UTF-8");
+        let is_ours = |process: std::fs::DirEntry| {
+            let command = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+            let words: Vec<_> = command.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
+            let is_git = words.iter().any(|word| word.ends_with("git") || word.contains("receive-pack"));
+            // The reader of this very process lives as long as the site.
+            is_git
+                && words.iter().any(|word| word.contains(home))
+                && !words.iter().any(|word| word == "cat-file")
+        };
+        let is_over = async || {
+            let processes = std::fs::read_dir("/proc").expect("processes are listed").flatten();
+            !processes.filter(|entry| entry.file_name().as_encoded_bytes()[0].is_ascii_digit()).any(is_ours)
+        };
+        self.wait_for(eventually("orphans have ended", std::time::Duration::from_secs(30), is_over));
     }
 
     /// What processes that died left behind in the places where files are: names of temporary files.

@@ -72,6 +72,17 @@ mod v4 {
     }
 
     #[test]
+    fn git() {
+        workers("histories::v4::git", Backend::Git, 500, 6_000);
+    }
+
+    /// Each request is several processes on either side, and each fault costs a whole command.
+    #[test]
+    fn git_http() {
+        workers("histories::v4::git_http", Backend::GitHttp, 160, 2_000);
+    }
+
+    #[test]
     fn versitygw() {
         workers("histories::v4::versitygw", Backend::Versitygw, 3_000, 200_000);
     }

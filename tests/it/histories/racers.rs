@@ -112,6 +112,16 @@ fn adders(row: &str, backend: Backend, (writers, count): (usize, usize), faults:
         operations.len(),
         site.faults()
     ));
+    let rate = f64::from(u32::try_from(operations.len()).expect("not many")) / seconds;
+    if let Some(least) = least_rate(backend) {
+        tier::summary(&format!("{row} backend={backend:?} seed={seed} adds_per_second={rate:.1}"));
+        assert!(rate >= least, "{rate:.1} adds/s, {least} are promised");
+    }
+}
+
+/// What writers who race for one branch get at least, in all.
+fn least_rate(backend: Backend) -> Option<f64> {
+    (backend == Backend::Git).then_some(3.0)
 }
 
 /// R4: 16 writers race for one tag.
@@ -205,6 +215,11 @@ mod r1 {
     }
 
     #[test]
+    fn git() {
+        adders("R1", Backend::Git, tier::figure((8, 25), (16, 50)), &[]);
+    }
+
+    #[test]
     #[ignore = "soak: versitygw stands for S3 in every run"]
     fn minio_sequence() {
         adders("R1", Backend::MinioSequence, size(), &[]);
@@ -256,6 +271,11 @@ mod r4 {
     #[test]
     fn zookeeper() {
         movers(Backend::ZooKeeper);
+    }
+
+    #[test]
+    fn git() {
+        movers(Backend::Git);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::client::TAG;
 use super::history::Truth;
 use super::worker::connect;
 use crate::support::faultgate::{Action, Gate, Match, Refusal, Rule, TcpFault, TcpGate};
+use crate::support::git_http::GitHttp;
 use crate::support::process::Folder;
 use crate::support::testbed::{self, S3Server};
 use crate::support::unique;
@@ -27,6 +28,10 @@ pub(crate) enum Backend {
     VersitygwSequence,
     MinioSequence,
     ZooKeeper,
+    /// A bare repository in a directory.
+    Git,
+    /// The same, reached through smart HTTP.
+    GitHttp,
 }
 
 /// A ledger that is set up.
@@ -43,6 +48,8 @@ pub(crate) struct Site {
     pub(crate) gate: Option<Gate>,
     /// The same for a server that does not speak HTTP.
     connections: Option<TcpGate>,
+    /// What serves a repository.
+    server: Option<GitHttp>,
     home: Folder,
 }
 
@@ -51,6 +58,7 @@ pub(crate) struct Site {
 pub(crate) fn usual_faults(backend: Backend, share: f64) -> Vec<Rule> {
     let all = |part: f64, action| Rule::new(Match::default().share(share * part), action);
     let beside = match backend {
+        Backend::GitHttp => all(0.1, Action::Status(Refusal::Internal)),
         Backend::Dynamo => {
             let transactions = Match::target("TransactWriteItems").share(share);
             Rule::new(transactions, Action::Status(Refusal::TransactionConflict))
@@ -80,7 +88,14 @@ impl Site {
             let uri = server.uri(&unique("histories")) + if is_sequence { "&versions=sequence" } else { "" };
             (uri, keys(server.access_key, server.secret_key))
         };
+        let mut served = None;
         let (uri, variables) = match backend {
+            Backend::Git | Backend::GitHttp => {
+                testbed::git()?;
+                let cache = home.path().join("cache").display().to_string();
+                let variables = BTreeMap::from([("XDG_CACHE_HOME".to_owned(), cache)]);
+                (format!("git+file://{}/ledger", home.path().display()), variables)
+            }
             Backend::File => (format!("file://{}/ledger", home.path().display()), BTreeMap::new()),
             Backend::Dynamo => {
                 let server = testbed::dynamodb()?;
@@ -97,7 +112,22 @@ impl Site {
         let direct = ledger::open(&parsed, &connect(&variables, deadline)).await.expect("open");
         direct.init(&InitOptions::default()).await.expect("init");
         std::fs::create_dir(home.path().join("store")).expect("a store");
-        Some(Self { backend, uri, direct, variables, deadline, gate: None, connections: None, home })
+        let uri = if backend == Backend::GitHttp {
+            served.insert(GitHttp::start(home.path())).uri("ledger")
+        } else {
+            uri
+        };
+        Some(Self {
+            backend,
+            uri,
+            direct,
+            variables,
+            deadline,
+            gate: None,
+            connections: None,
+            server: served,
+            home,
+        })
     }
 
     /// Lets clients reach the server through a gate with these rules from now on. A directory has none, and one that passes
@@ -106,7 +136,12 @@ impl Site {
         if self.backend == Backend::ZooKeeper {
             return self.with_broken_connections(seed);
         }
-        if let Some((_, endpoint)) = self.uri.split_once("endpoint=") {
+        if let Some(server) = &self.server {
+            let gate = Gate::start(&server.url(), seed);
+            gate.set_rules(rules);
+            self.uri = self.uri.replace(&server.url(), &gate.url());
+            self.gate = Some(gate);
+        } else if let Some((_, endpoint)) = self.uri.split_once("endpoint=") {
             let endpoint = endpoint.split('&').next().unwrap_or(endpoint).to_owned();
             let gate = Gate::start(&endpoint, seed);
             gate.set_rules(rules);
@@ -156,7 +191,9 @@ impl Site {
             | Backend::Dynamo
             | Backend::VersitygwSequence
             | Backend::MinioSequence
-            | Backend::ZooKeeper => Numbering::Sequence,
+            | Backend::ZooKeeper
+            | Backend::Git
+            | Backend::GitHttp => Numbering::Sequence,
         }
     }
 

@@ -267,9 +267,12 @@ async fn compare(name: &str, ledger: &dyn Ledger, is_dense: bool, (cases, length
 }
 
 fn on_server(backend: Backend) {
+    on(backend, tier::figure((100, 30), (500, 30)));
+}
+
+fn on(backend: Backend, size: (u64, usize)) {
     let runtime = runtime();
     let Some(site) = runtime.block_on(Site::open(backend)) else { return };
-    let size = tier::figure((100, 30), (500, 30));
     runtime.block_on(compare(&format!("{backend:?}"), site.direct.as_ref(), site.is_dense(), size));
 }
 
@@ -290,6 +293,12 @@ fn file() {
 #[test]
 fn dynamo() {
     on_server(Backend::Dynamo);
+}
+
+/// Each write is a commit of a few processes.
+#[test]
+fn git() {
+    on(Backend::Git, tier::figure((5, 20), (50, 30)));
 }
 
 #[test]

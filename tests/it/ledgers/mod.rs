@@ -46,6 +46,7 @@ macro_rules! conformance {
         on_target!(versitygw, Versitygw, $($cases)*);
         on_target!(dynamo, Dynamo, $($cases)*);
         on_target!(zookeeper, ZooKeeper, $($cases)*);
+        on_target!(git, Git, $($cases)*);
     };
 }
 

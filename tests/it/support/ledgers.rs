@@ -1,7 +1,7 @@
 //! The ledgers that the conformance suite runs on.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use sacker::connect::Connect;
 use sacker::ledger::{self, InitOptions, Ledger, MemoryObjects, ObjectLedger};
@@ -9,7 +9,7 @@ use sacker::model::{LedgerUri, Numbering};
 use tokio::sync::OnceCell;
 
 use super::process::Folder;
-use super::{testbed, unique};
+use super::{environment, testbed, unique};
 
 /// One kind of ledger on one real server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +23,7 @@ pub(crate) enum Target {
     ZooKeeper,
     /// Files; a store that belongs to it is in HDFS.
     Hdfs,
+    Git,
 }
 
 /// A ledger that is set up and ready.
@@ -48,6 +49,8 @@ impl Target {
         static VERSITYGW: Place = Place::const_new();
         static DYNAMO: Place = Place::const_new();
         static ZOOKEEPER: Place = Place::const_new();
+        static GIT: Place = Place::const_new();
+        static GIT_HOME: OnceLock<Folder> = OnceLock::new();
         match self {
             Self::Memory => {
                 let uri = file_uri(Path::new("/memory"));
@@ -90,8 +93,22 @@ impl Target {
                 let uri = set_up(&ZOOKEEPER, uri, &Connect::default()).await;
                 Some(open(uri, Connect::default(), Numbering::Sequence).await)
             }
+            Self::Git => {
+                testbed::git()?;
+                let home = GIT_HOME.get_or_init(|| Folder::new("git")).path();
+                let connect = git_connect(home);
+                let uri = format!("git+file://{}/ledger", home.display());
+                let uri = set_up(&GIT, uri, &connect).await;
+                Some(open(uri, connect, Numbering::Sequence).await)
+            }
         }
     }
+}
+
+/// Settings whose cache is in this folder.
+pub(crate) fn git_connect(home: &Path) -> Connect {
+    let home = home.to_str().expect("test folders are UTF-8");
+    Connect { environment: environment(&[("HOME", home)]), ..Connect::default() }
 }
 
 async fn set_up(place: &Place, uri: String, connect: &Connect) -> LedgerUri {

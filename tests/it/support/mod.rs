@@ -5,6 +5,7 @@
 pub(crate) mod canned;
 pub(crate) mod cluster;
 pub(crate) mod faultgate;
+pub(crate) mod git_http;
 pub(crate) mod ledgers;
 pub(crate) mod process;
 pub(crate) mod testbed;

@@ -329,6 +329,20 @@ impl DynamoServer {
     }
 }
 
+/// Git, which is no server of the test bed: the machine's own. Says loudly where it is missing, as for those.
+pub(crate) fn git() -> Option<()> {
+    static IS_THERE: LazyLock<bool> = LazyLock::new(|| {
+        Command::new("git").arg("version").output().is_ok_and(|output| output.status.success())
+    });
+    if *IS_THERE {
+        return Some(());
+    }
+    let message = "SKIPPED: git is missing; install it (2.30 or newer)\n";
+    assert!(Environment::of_process().get("CI") != Some("true"), "{message}");
+    let _ = std::io::stderr().write_all(message.as_bytes());
+    None
+}
+
 /// DynamoDB Local.
 pub(crate) fn dynamodb() -> Option<DynamoServer> {
     static CELL: Shared = OnceLock::new();
