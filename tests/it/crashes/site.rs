@@ -191,7 +191,7 @@ impl Site {
     #[expect(clippy::disallowed_methods, reason = "files keep the machine's time")]
     pub(super) fn age_blobs(&self) {
         if let Some(path) = self.hdfs_path("") {
-            return self.wait_for(self.hdfs().make_old(&path));
+            return self.wait_for(hdfs().make_old(&path));
         }
         let old = std::time::SystemTime::now() - std::time::Duration::from_hours(72);
         for entry in std::fs::read_dir(self.path("store")).expect("a store of files") {
@@ -213,15 +213,11 @@ impl Site {
         let taken = format!("/_sacker/condemned/{}.9-9.dead", Sha256::of(unique("taken").as_bytes()));
         let taken = self.hdfs_path(&taken).expect("it is in HDFS");
         self.wait_for(async {
-            self.hdfs().write(&format!("{unfinished}/dead"), b"half").await;
-            self.hdfs().make_old(&unfinished).await;
+            hdfs().write(&format!("{unfinished}/dead"), b"half").await;
+            hdfs().make_old(&unfinished).await;
             // What was taken out of sight was not what had been seen: it goes back.
-            self.hdfs().write(&taken, b"written again").await;
+            hdfs().write(&taken, b"written again").await;
         });
-    }
-
-    fn hdfs(&self) -> Arc<testbed::Hdfs> {
-        testbed::hdfs().expect("the server is there")
     }
 
     /// A path of a store in HDFS.
@@ -290,4 +286,8 @@ impl Site {
         }
         found
     }
+}
+
+fn hdfs() -> Arc<testbed::Hdfs> {
+    testbed::hdfs().expect("the server is there")
 }

@@ -268,7 +268,7 @@ async fn a_data_node_that_is_killed_is_replaced_by_another_or_told() {
     assert_eq!(store.head(&sha256).await.expect("looked"), None);
 
     hdfs.restart_data_node(1);
-    eventually("the blob is readable again", Duration::from_secs(60), async || {
+    eventually("the blob is readable again", Duration::from_mins(1), async || {
         let Ok(reader) = store.open(&artifact.sha256, 0).await else { return false };
         reader.stream.try_fold(0, async |sum, chunk| Ok(sum + chunk.len())).await.is_ok_and(|sum| sum == SIZE)
     })
@@ -377,7 +377,7 @@ async fn a_long_listing_is_whole() {
     let create = async |name: String| {
         let path = format!("{directory}/{name}");
         let mut file = client.create(&path, hdfs_native::WriteOptions::default()).await.expect("made");
-        file.close().await.expect("closed");
+        Box::pin(file.close()).await.expect("closed");
     };
     for number in 0..BLOBS {
         create(format!("ab{number:062x}")).await;

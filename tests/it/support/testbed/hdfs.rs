@@ -65,8 +65,8 @@ impl Hdfs {
     pub(crate) async fn write(&self, path: &str, content: &[u8]) {
         let options = WriteOptions::default().overwrite(true);
         let mut file = self.client().create(path, &options).await.expect("a file");
-        file.write_bytes(content.to_vec().into()).await.expect("written");
-        file.close().await.expect("closed");
+        Box::pin(file.write_bytes(content.to_vec().into())).await.expect("written");
+        Box::pin(file.close()).await.expect("closed");
     }
 
     /// Makes every file below `directory` three days old.
