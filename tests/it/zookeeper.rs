@@ -478,8 +478,8 @@ async fn operations_cost_what_the_table_says() {
     costs.insert("one package", packages.await);
     costs.insert("view", cost(&server, async || ledger.view(&web).await.expect("read")).await);
     let expected = [
-        ("add", 9),
-        ("tag move", 6),
+        ("add", 8),
+        ("tag move", 5),
         ("tag", 2),
         ("resolve a tag", 4),
         ("latest", 9),
