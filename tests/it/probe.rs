@@ -213,8 +213,9 @@ async fn a_busy_server_is_probed_all_the_same() {
     let gate = Gate::start(&server.endpoint, 7);
     let bucket = unique("busy");
     server.client().await.create_bucket().bucket(&bucket).send().await.expect("a bucket");
+    // Seldom enough for the probe's patience, and sure to come in several hundred requests.
     gate.set_rules(vec![Rule::new(
-        Match::target("PutObject").share(0.01),
+        Match::target("PutObject").share(0.03),
         Action::Status(Refusal::SlowDown),
     )]);
     let ledger = ledger::open(&through(&gate.url(), &bucket, ""), &server.connect()).await.expect("opened");

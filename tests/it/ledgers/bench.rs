@@ -6,8 +6,8 @@ use std::sync::Arc;
 use sacker::error::{Error, Meaning, Missing};
 use sacker::ledger::{Ledger, TagOutcome};
 use sacker::model::{
-    Actor, Change, Claim, Event, EventSource, Expected, NewVersion, Numbering, PackageName, Sha256,
-    TagChange, TagName, TagState, Version, VersionRecord, verify_chain,
+    Actor, Change, Claim, Event, EventSource, Expected, LedgerUri, NewVersion, Numbering, PackageName,
+    Sha256, TagChange, TagName, TagState, Version, VersionRecord, verify_chain,
 };
 
 use crate::support::unique;
@@ -48,6 +48,11 @@ pub(crate) fn new_version(content: &str) -> NewVersion {
 impl Bench {
     pub(crate) fn is_dense(&self) -> bool {
         self.numbering == Numbering::Sequence
+    }
+
+    /// Whether each write is several processes, so that many rounds take minutes.
+    pub(crate) fn is_slow(&self) -> bool {
+        matches!(self.ledger.uri(), LedgerUri::Git(_))
     }
 
     /// A package beside the case's own, also unique.

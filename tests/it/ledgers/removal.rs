@@ -175,7 +175,7 @@ pub(crate) async fn removers_of_one_version_agree(bench: Bench) {
 
 /// A tag's first move, its next move and two removals of the same version, all at once.
 pub(crate) async fn no_race_leaves_a_tag_on_a_removed_version(bench: Bench) {
-    let rounds = tier::figure(50, 1000);
+    let rounds = if bench.is_slow() { tier::figure(15, 100) } else { tier::figure(50, 1000) };
     let (mut removals, mut refusals) = (0, 0);
     for round in 0..rounds {
         let name = bench.sibling(&format!("-{}", round / 5));

@@ -1,6 +1,7 @@
 //! The ledgers that the conformance suite runs on.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use sacker::connect::Connect;
@@ -39,6 +40,9 @@ pub(crate) struct Opened {
 /// Where all cases of one target keep their packages: a bucket or a pair of tables, set up once.
 type Place = OnceCell<String>;
 
+/// How many repositories the cases are spread over: writers to one take turns.
+const REPOSITORIES: usize = 4;
+
 impl Target {
     /// A ledger on this target; nothing where its server is missing, which was said then.
     ///
@@ -49,8 +53,9 @@ impl Target {
         static VERSITYGW: Place = Place::const_new();
         static DYNAMO: Place = Place::const_new();
         static ZOOKEEPER: Place = Place::const_new();
-        static GIT: Place = Place::const_new();
+        static GIT: [Place; REPOSITORIES] = [const { Place::const_new() }; REPOSITORIES];
         static GIT_HOME: OnceLock<Folder> = OnceLock::new();
+        static GIT_NEXT: AtomicUsize = AtomicUsize::new(0);
         match self {
             Self::Memory => {
                 let uri = file_uri(Path::new("/memory"));
@@ -97,8 +102,9 @@ impl Target {
                 testbed::git()?;
                 let home = GIT_HOME.get_or_init(|| Folder::new("git")).path();
                 let connect = git_connect(home);
-                let uri = format!("git+file://{}/ledger", home.display());
-                let uri = set_up(&GIT, uri, &connect).await;
+                let number = GIT_NEXT.fetch_add(1, Ordering::Relaxed) % REPOSITORIES;
+                let uri = format!("git+file://{}/ledger-{number}", home.display());
+                let uri = set_up(&GIT[number], uri, &connect).await;
                 Some(open(uri, connect, Numbering::Sequence).await)
             }
         }
