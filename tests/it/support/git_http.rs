@@ -72,16 +72,17 @@ async fn accept(listener: TcpListener, root: PathBuf) {
     }
 }
 
+/// By its path: that spares a process, and a search that makes starting one slow.
+static BACKEND: LazyLock<PathBuf> = LazyLock::new(|| {
+    let output = std::process::Command::new("git").arg("--exec-path").output().expect("git runs");
+    Path::new(String::from_utf8_lossy(&output.stdout).trim()).join("git-http-backend")
+});
+
 async fn answer(root: PathBuf, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, std::io::Error> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(std::io::Error::other)?.to_bytes();
     let header =
         |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    // By its path: that spares a process, and a search that makes starting one slow.
-    static BACKEND: LazyLock<PathBuf> = LazyLock::new(|| {
-        let output = std::process::Command::new("git").arg("--exec-path").output().expect("git runs");
-        Path::new(String::from_utf8_lossy(&output.stdout).trim()).join("git-http-backend")
-    });
     let mut child = Command::new(BACKEND.as_path())
         .env_clear()
         .env("PATH", "/usr/local/bin:/usr/bin:/bin")
