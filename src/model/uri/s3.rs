@@ -27,7 +27,7 @@ pub struct S3Location {
     /// Stores only: a blob that is there is never written again (`If-None-Match: *` on every PUT), because a policy of the
     /// bucket demands it.
     pub create_only: bool,
-    /// Stores only: how long an unreferenced blob is left alone; see [`FileLocation::grace`].
+    /// Stores only: how long an unreferenced blob is left alone; see [`FileLocation::grace`](super::FileLocation).
     pub grace: Option<Duration>,
 }
 
