@@ -204,17 +204,16 @@ impl Cache {
         let Ok(file) = OpenOptions::new().create(true).truncate(false).write(true).open(path) else {
             return (None, false);
         };
-        let mut waited = Duration::ZERO;
-        let patience = PATIENCE.min(deadline.left() / 2);
+        let patience = deadline.at_most(PATIENCE.min(deadline.left() / 2));
+        let mut has_waited = false;
         loop {
             match file.try_lock() {
-                Ok(()) => return (Some(file), !waited.is_zero()),
-                Err(TryLockError::WouldBlock) if waited < patience => {
-                    let pause = Duration::from_millis(fastrand::u64(1..=6));
-                    tokio::time::sleep(pause).await;
-                    waited += pause;
+                Ok(()) => return (Some(file), has_waited),
+                Err(TryLockError::WouldBlock) if !patience.left().is_zero() => {
+                    has_waited = true;
+                    tokio::time::sleep(Duration::from_millis(fastrand::u64(1..=6))).await;
                 }
-                Err(_) => return (None, !waited.is_zero()),
+                Err(_) => return (None, has_waited),
             }
         }
     }

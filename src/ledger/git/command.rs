@@ -102,6 +102,12 @@ impl Deadline {
         Self { end: clock.monotonic().saturating_add(time), clock: clock.clone() }
     }
 
+    /// One that is over after `time` already, if that is earlier.
+    pub(super) fn at_most(&self, time: Duration) -> Self {
+        let end = self.end.min(self.clock.monotonic().saturating_add(time));
+        Self { end, clock: self.clock.clone() }
+    }
+
     pub(super) fn left(&self) -> Duration {
         self.end.saturating_sub(self.clock.monotonic())
     }

@@ -155,9 +155,9 @@ impl<'a> Batch<'a> {
                 }
                 Err(Failure::Error(error)) => error,
             };
+            self.turn = None;
             let mut replies = std::mem::take(&mut self.open).into_iter().map(|pending| pending.reply);
             let first = replies.next();
-            // Who does not listen any more needs no answer, here and below.
             replies.for_each(|reply| drop(reply.send(Err(failure.alike()))));
             // One gets what lies under it, too.
             let _ = first.map(|reply| reply.send(Err(failure)));
@@ -193,7 +193,7 @@ impl<'a> Batch<'a> {
             tip = self.look().await?;
             decided = self.decide(&tip).await?;
         }
-        let mut chosen = Vec::new();
+        let (mut chosen, mut answers) = (Vec::new(), Vec::new());
         for (place, decision) in decided.into_iter().rev() {
             let answer = match decision {
                 Decision::Write { with_companion } => {
@@ -206,8 +206,9 @@ impl<'a> Batch<'a> {
             for (place_of_chosen, _) in &mut chosen {
                 *place_of_chosen -= 1;
             }
-            let _ = self.open.remove(place).reply.send(answer);
+            answers.push((place, answer));
         }
+        self.answer(answers);
         chosen.reverse();
         if chosen.is_empty() {
             return Ok(Outcome::Landed);
@@ -233,19 +234,33 @@ impl<'a> Batch<'a> {
         drop(commits);
         let outcome =
             push(self.repository, &directory, Some(&tip.commit), &made.commit, &self.deadline).await?;
-        if matches!(outcome, Outcome::Landed) {
-            for (&(place, with_companion), id) in chosen.iter().zip(made.files).rev() {
-                let put = id.map_or(Put::Refused, |id| Put::Written(Revision(id)));
-                let _ = self.open.remove(place).reply.send(Ok((put, with_companion)));
-            }
+        if outcome == Outcome::Landed {
             self.fresh = None;
+            // Only to build on: the writes are there, whatever comes of this.
             if self.repository.local().is_none()
-                && let Some(tip) = self.repository.commit(&made.commit, &self.deadline).await?
+                && let Ok(Some(tip)) = self.repository.commit(&made.commit, &self.deadline).await
             {
                 self.repository.note(tip).await;
             }
+            let written = chosen.into_iter().zip(made.files).map(|((place, with_companion), id)| {
+                let put = id.map_or(Put::Refused, |id| Put::Written(Revision(id)));
+                (place, Ok((put, with_companion)))
+            });
+            self.answer(written.rev().collect());
         }
         Ok(outcome)
+    }
+
+    /// Answers the writes at these places, which descend.
+    fn answer(&mut self, answers: Vec<(usize, Result<Written>)>) {
+        if answers.len() == self.open.len() {
+            // Before anybody goes on: one who then blocks this thread would keep the turn from other processes.
+            self.turn = None;
+        }
+        for (place, answer) in answers {
+            // Who does not listen any more needs no answer.
+            let _ = self.open.remove(place).reply.send(answer);
+        }
     }
 
     /// What each write comes to on this tip, by its place. Of writes that meet at one key, the first; the others wait.

@@ -38,9 +38,7 @@ fn workers(name: &str, backend: Backend, every: usize, soak: usize) {
     let operations = tier::figure(every, soak / runs);
     let first = tier::seed(name);
     for seed in (0..runs).map(|run| first.wrapping_add(run as u64)) {
-        // Over HTTP an operation is a hundred processes and more, here and at the server.
-        let workers = if backend == Backend::GitHttp { 4 } else { 16 };
-        let plan = Plan { workers, packages: 4, operations, window: tier::figure(1000, 4000), seed };
+        let plan = Plan { workers: 16, packages: 4, operations, window: tier::figure(1000, 4000), seed };
         let Some(site) = runtime.block_on(Site::open(backend)) else { return };
         let site = site.with_gate(seed, usual_faults(backend, FAULTS));
         let recorded = runtime.block_on(windows::record(&site, &plan));
@@ -81,7 +79,7 @@ mod v4 {
     #[test]
     #[ignore = "soak: an operation is a hundred processes over HTTP; a repository on disk stands for git in every run"]
     fn git_http() {
-        workers("histories::v4::git_http", Backend::GitHttp, 500, 1_500);
+        workers("histories::v4::git_http", Backend::GitHttp, 500, 4_000);
     }
 
     #[test]
