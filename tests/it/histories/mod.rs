@@ -77,7 +77,7 @@ mod v4 {
     }
 
     #[test]
-    #[ignore = "soak: an operation is a hundred processes over HTTP; a repository on disk stands for git in every run"]
+    #[ignore = "soak: 80 s of two cores; a repository on disk stands for git in every run"]
     fn git_http() {
         workers("histories::v4::git_http", Backend::GitHttp, 500, 4_000);
     }
