@@ -1,4 +1,5 @@
-//! Conditional objects: the small interface under the object ledger. S3, files, ZooKeeper and memory implement it.
+//! Conditional objects: the small interface under the object ledger. S3, files, ZooKeeper,
+//! git and memory implement it.
 //!
 //! Keys are `/`-separated text, ordered by their bytes. Every write says what it expects to overwrite; an
 //! unconditional write exists only for the hint that 2015 readers use. There is no delete but for the keys of a probe:

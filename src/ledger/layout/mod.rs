@@ -1,4 +1,5 @@
-//! The object ledger: the whole ledger over [`ConditionalObjects`], written once for S3, files and memory.
+//! The object ledger: the whole ledger over [`ConditionalObjects`], written once for S3, files,
+//! ZooKeeper, git and memory.
 //!
 //! The pointer of a tag is the commit point: it carries its own event, so a move without its history row cannot exist,
 //! and one conditional write decides every race. Versions are create-only, except that a
