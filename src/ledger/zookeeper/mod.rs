@@ -6,6 +6,7 @@
 mod failure;
 mod listing;
 mod nodes;
+mod read_only;
 mod session;
 mod settings;
 mod write;

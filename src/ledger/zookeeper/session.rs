@@ -13,10 +13,14 @@ use futures::future::{BoxFuture, Shared};
 use zookeeper_client::{Client, Error as Failure, SessionState};
 
 use super::failure::{Operation, is_answer};
+use super::read_only::is_read_only;
 use super::settings::Settings;
 use crate::connect::Connect;
 use crate::error::{Error, Meaning, Result};
 use crate::retry::Backoff;
+
+/// How long an operation that failed may take longer to say why.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// One session.
 #[derive(Debug)]
@@ -112,6 +116,15 @@ impl Sessions {
         self.connect.clock.monotonic().saturating_add(self.connect.deadline)
     }
 
+    /// A failure by meaning, after no server did what was asked: perhaps one is there that only may not. Servers that listen
+    /// for TLS are not asked; they count as away.
+    async fn failed(&self, operation: Operation, path: &str, failure: Failure) -> Error {
+        let is_read_only = !is_answer(&failure)
+            && !self.settings.is_encrypted
+            && tokio::time::timeout(LOOK, is_read_only(&self.settings.servers)).await.unwrap_or(false);
+        self.settings.failed(operation, path, if is_read_only { Failure::NotReadOnly } else { failure })
+    }
+
     /// What `work` comes to, unless it takes longer than until `end`.
     async fn until<T>(
         &self,
@@ -156,7 +169,7 @@ impl Sessions {
             };
             let may_pass = !is_answer(&failure) || failure == Failure::Throttled;
             if !may_pass || !backoff.pause().await {
-                return Err(self.settings.failed(operation, path, failure));
+                return Err(self.failed(operation, path, failure).await);
             }
         }
     }
@@ -181,7 +194,7 @@ impl Sessions {
                 Ok(session) => break session,
                 // Nothing was sent yet.
                 Err(failure) if !is_answer(&failure) && backoff.pause().await => {}
-                Err(failure) => return Err(self.settings.failed(operation, path, failure)),
+                Err(failure) => return Err(self.failed(operation, path, failure).await),
             }
         };
         match self.until(end, work(session.clone())).await {

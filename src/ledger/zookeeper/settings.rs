@@ -29,7 +29,7 @@ pub(super) struct Settings {
     /// The node that the ledger is below.
     pub(super) root: String,
     user: Option<String>,
-    is_encrypted: bool,
+    pub(super) is_encrypted: bool,
     acl: ZooKeeperAcl,
     /// Holds the credentials.
     connector: Connector,

@@ -152,3 +152,35 @@ fn nodes_of_their_creator_need_to_know_who_that_is() {
     assert!(ran.stderr.contains("hint: user 'ann' lacks the right"), "{ran:?}");
     assert!(!ran.stderr.contains("another-secret"), "{ran:?}");
 }
+
+/// Two of three servers are gone: the third has no majority, and is there for those who only read.
+#[test]
+fn an_ensemble_without_a_majority_is_read_only() {
+    let Some(mut ensemble) = testbed::Ensemble::start() else { return };
+    let home = Home::new().with("SACKER_LEDGER", &ensemble.uri(&unique("cli")));
+    let store = format!("file://{}", home.path("blobs").display());
+    let home = home.with("SACKER_STORE", &store);
+    home.run(&["init"]).answer();
+    home.file("app.jar", "one\n");
+    assert_eq!(home.run(&["add", PACKAGE, "app.jar"]).answer(), "1\n");
+    // With one of them gone nothing is lost, whichever it is.
+    drop(ensemble.members.remove(0));
+    home.run(&["tag", PACKAGE, "1", "live"]).answer();
+    assert_eq!(home.run(&["versions", PACKAGE]).answer(), "1\n");
+    drop(ensemble.members.remove(0));
+    let last = ensemble.members[0].port();
+    let end = Instant::now() + Duration::from_secs(60);
+    let said = loop {
+        // Until the last one has noticed, it is as good as away.
+        let ran = home.run(&["versions", PACKAGE, "--timeout", "2s"]);
+        if ran.code == Some(6) || Instant::now() > end {
+            break ran;
+        }
+        assert_eq!(ran.code, Some(7), "{ran:?}");
+    };
+    assert_eq!(said.code, Some(6), "{said:?}");
+    assert!(said.stderr.contains("hint: the server lost the others of its ensemble"), "{said:?}");
+    let ran = home.run(&["tag", PACKAGE, "1", "canary", "--timeout", "2s"]);
+    assert_eq!(ran.code, Some(6), "{ran:?}");
+    assert!(ran.stderr.contains(&last.to_string()), "{ran:?}");
+}

@@ -220,6 +220,12 @@ mod r1 {
     }
 
     #[test]
+    #[ignore = "soak: a repository on disk stands for git in every run"]
+    fn git_http() {
+        adders("R1", Backend::GitHttp, (8, 25), &[]);
+    }
+
+    #[test]
     #[ignore = "soak: versitygw stands for S3 in every run"]
     fn minio_sequence() {
         adders("R1", Backend::MinioSequence, size(), &[]);
@@ -276,6 +282,12 @@ mod r4 {
     #[test]
     fn git() {
         movers(Backend::Git);
+    }
+
+    #[test]
+    #[ignore = "soak: a repository on disk stands for git in every run"]
+    fn git_http() {
+        movers(Backend::GitHttp);
     }
 
     #[test]

@@ -302,6 +302,17 @@ fn git() {
 }
 
 #[test]
+#[ignore = "soak: a repository on disk stands for git in every run"]
+fn git_http() {
+    let runtime = runtime();
+    let Some(site) = runtime.block_on(Site::open(Backend::GitHttp)) else { return };
+    runtime.block_on(async {
+        compare("GitHttp", site.client().await.as_ref(), site.is_dense(), tier::figure((5, 20), (10, 30)))
+            .await;
+    });
+}
+
+#[test]
 fn zookeeper() {
     on_server(Backend::ZooKeeper);
 }

@@ -26,27 +26,40 @@ fn run<F: Future<Output = ()>>(target: Target, case: &str, body: impl FnOnce(Ben
     });
 }
 
+macro_rules! case {
+    ($variant:ident, $group:ident::$case:ident, ($(#[$attribute:meta])*)) => {
+        #[test]
+        $(#[$attribute])*
+        fn $case() {
+            super::run(crate::support::ledgers::Target::$variant, stringify!($case), super::$group::$case);
+        }
+    };
+}
+
 macro_rules! on_target {
-    ($target:ident, $variant:ident, $($group:ident::$case:ident),* $(,)?) => {
+    ($target:ident, $variant:ident, $attributes:tt, $($group:ident::$case:ident),* $(,)?) => {
         mod $target {
-            $(#[test]
-            fn $case() {
-                super::run(crate::support::ledgers::Target::$variant, stringify!($case), super::$group::$case);
-            })*
+            $(case!($variant, $group::$case, $attributes);)*
         }
     };
 }
 
 macro_rules! conformance {
     ($($cases:tt)*) => {
-        on_target!(memory, Memory, $($cases)*);
-        on_target!(file, File, $($cases)*);
-        on_target!(minio, Minio, $($cases)*);
-        on_target!(minio_sequence, MinioSequence, $($cases)*);
-        on_target!(versitygw, Versitygw, $($cases)*);
-        on_target!(dynamo, Dynamo, $($cases)*);
-        on_target!(zookeeper, ZooKeeper, $($cases)*);
-        on_target!(git, Git, $($cases)*);
+        on_target!(memory, Memory, (), $($cases)*);
+        on_target!(file, File, (), $($cases)*);
+        on_target!(minio, Minio, (), $($cases)*);
+        on_target!(minio_sequence, MinioSequence, (), $($cases)*);
+        on_target!(versitygw, Versitygw, (), $($cases)*);
+        on_target!(dynamo, Dynamo, (), $($cases)*);
+        on_target!(zookeeper, ZooKeeper, (), $($cases)*);
+        on_target!(git, Git, (), $($cases)*);
+        on_target!(
+            git_http,
+            GitHttp,
+            (#[ignore = "soak: a repository on disk stands for git in every run"]),
+            $($cases)*
+        );
     };
 }
 

@@ -9,6 +9,7 @@ use sacker::ledger::{self, InitOptions, Ledger, MemoryObjects, ObjectLedger};
 use sacker::model::{LedgerUri, Numbering};
 use tokio::sync::OnceCell;
 
+use super::git_http::GitHttp;
 use super::process::Folder;
 use super::{environment, testbed, unique};
 
@@ -25,6 +26,8 @@ pub(crate) enum Target {
     /// Files; a store that belongs to it is in HDFS.
     Hdfs,
     Git,
+    /// The same repositories through smart HTTP.
+    GitHttp,
 }
 
 /// A ledger that is set up and ready.
@@ -55,6 +58,7 @@ impl Target {
         static ZOOKEEPER: Place = Place::const_new();
         static GIT: [Place; REPOSITORIES] = [const { Place::const_new() }; REPOSITORIES];
         static GIT_HOME: OnceLock<Folder> = OnceLock::new();
+        static GIT_SERVER: OnceLock<GitHttp> = OnceLock::new();
         static GIT_NEXT: AtomicUsize = AtomicUsize::new(0);
         match self {
             Self::Memory => {
@@ -98,13 +102,17 @@ impl Target {
                 let uri = set_up(&ZOOKEEPER, uri, &Connect::default()).await;
                 Some(open(uri, Connect::default(), Numbering::Sequence).await)
             }
-            Self::Git => {
+            Self::Git | Self::GitHttp => {
                 testbed::git()?;
                 let home = GIT_HOME.get_or_init(|| Folder::new("git")).path();
                 let connect = git_connect(home);
                 let number = GIT_NEXT.fetch_add(1, Ordering::Relaxed) % REPOSITORIES;
                 let uri = format!("git+file://{}/ledger-{number}", home.display());
-                let uri = set_up(&GIT[number], uri, &connect).await;
+                let mut uri = set_up(&GIT[number], uri, &connect).await;
+                if self == Self::GitHttp {
+                    let server = GIT_SERVER.get_or_init(|| GitHttp::start(home));
+                    uri = server.uri(&format!("ledger-{number}")).parse().expect("a ledger URI");
+                }
                 Some(open(uri, connect, Numbering::Sequence).await)
             }
         }

@@ -19,8 +19,10 @@ use super::faultgate::Gate;
 use super::process::{Folder, Supervised};
 
 mod hdfs;
+mod zookeeper;
 
 pub(crate) use hdfs::{Hdfs, hdfs};
+pub(crate) use zookeeper::{Ensemble, ZooKeeperServer, zookeeper};
 
 /// Java on a busy machine is the slowest to come up.
 const START_DEADLINE: Duration = Duration::from_secs(90);
@@ -348,36 +350,6 @@ pub(crate) fn dynamodb() -> Option<DynamoServer> {
     static CELL: Shared = OnceLock::new();
     let server = shared(&CELL, "dynamodb-local", 1, &[])?;
     Some(DynamoServer { endpoint: server.url(), access_key: ACCESS_KEY, secret_key: SECRET_KEY })
-}
-
-/// ZooKeeper, shared: tests differ by root node.
-#[derive(Debug, Clone)]
-pub(crate) struct ZooKeeperServer {
-    /// `127.0.0.1:<port>`
-    pub(crate) address: String,
-}
-
-impl ZooKeeperServer {
-    /// One that is not shared.
-    pub(crate) fn of(server: &Server) -> Self {
-        Self { address: format!("127.0.0.1:{}", server.port()) }
-    }
-
-    /// `zk://127.0.0.1:<port>/<root>`
-    pub(crate) fn uri(&self, root: &str) -> String {
-        format!("zk://{}/{root}", self.address)
-    }
-
-    /// A plain client, for looking behind sacker's back.
-    pub(crate) async fn client(&self) -> zookeeper_client::Client {
-        zookeeper_client::Client::connect(&self.address).await.expect("a session")
-    }
-}
-
-/// ZooKeeper.
-pub(crate) fn zookeeper() -> Option<ZooKeeperServer> {
-    static CELL: Shared = OnceLock::new();
-    shared(&CELL, "zookeeper", 1, &[]).map(ZooKeeperServer::of)
 }
 
 /// The starters themselves.
