@@ -86,7 +86,8 @@ impl<'a> Bench<'a> {
         Self::with(cluster, operator, uri, &Connect::default(), Some(home)).await
     }
 
-    async fn with(
+    /// On this cluster, with a ledger at `uri`.
+    pub(crate) async fn with(
         cluster: &'a Cluster,
         operator: Option<&'a Operator>,
         uri: String,

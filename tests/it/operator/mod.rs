@@ -16,5 +16,6 @@ mod promotion;
 mod quiet;
 mod refusals;
 mod rivals;
+mod scale;
 mod startup;
 mod waiting;

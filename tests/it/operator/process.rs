@@ -107,6 +107,26 @@ impl Operator {
         self.process.wait(limit)
     }
 
+    /// CPU time in user and kernel so far.
+    pub(crate) fn cpu_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.pid())).expect("it runs");
+        // The name before them may have spaces; utime and stime are the 14th and 15th of proc_pid_stat(5).
+        let (_, rest) = stat.rsplit_once(')').expect("a name");
+        let ticks = |index: usize| -> u64 {
+            rest.split_whitespace().nth(index).and_then(|ticks| ticks.parse().ok()).expect("a number")
+        };
+        // USER_HZ, which is 100 wherever tests run (proc(5)).
+        Duration::from_millis((ticks(11) + ticks(12)) * 10)
+    }
+
+    /// Memory that is in use, in bytes.
+    pub(crate) fn memory(&self) -> u64 {
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.process.pid())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
+        line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok()).expect("a number") * 1024
+    }
+
     fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.process.pid()).ok().and_then(Pid::from_raw).expect("a process id");
         // One that ended already is what the caller wanted.
