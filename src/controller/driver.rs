@@ -73,7 +73,12 @@ where
         .reconcile_on(woken)
         .graceful_shutdown_on(async move { stop.cancelled().await })
         .run(pass::<K>, again::<K>, context.clone())
-        .for_each(async |outcome| report::<K>(outcome))
+        .for_each(async |outcome| {
+            if let Some((namespace, name)) = about::<K>(&outcome) {
+                kind.queue.answered(namespace, name);
+            }
+            report::<K>(outcome);
+        })
         .await;
 }
 
@@ -137,6 +142,17 @@ fn again<K: Reconcile>(object: Arc<Guarded<K>>, _: &Failure, context: Arc<Contex
 }
 
 type Outcome<K> = Result<(ObjectRef<Guarded<K>>, Action), Error<Failure, kube::runtime::watcher::Error>>;
+
+/// Whom an outcome is about: namespace and name.
+fn about<K: Reconcile>(outcome: &Outcome<K>) -> Option<(Option<&str>, &str)> {
+    match outcome {
+        Ok((object, _)) => Some((object.namespace.as_deref(), &object.name)),
+        Err(Error::ReconcilerFailed(_, object) | Error::ObjectNotFound(object)) => {
+            Some((object.namespace.as_deref(), &object.name))
+        }
+        Err(Error::QueueError(_) | Error::RunnerError(_)) => None,
+    }
+}
 
 fn report<K: Reconcile>(outcome: Outcome<K>) {
     let controller = K::NAME.as_str();
