@@ -42,6 +42,19 @@ soak: testbed ## Run tests at a night's figures (GROUP=ledger, faults-dynamo, cr
 	cargo build --quiet --bins --tests
 	@soak/run $(GROUP)
 
+.PHONY: bench
+bench: testbed ## Measure the operator beside a plain loop at a night's figures (rows op-* of docs/benchmarks.md)
+	$(say) "building what is released, and the tests"
+	cargo build --quiet --release --bin sacker-operator
+	cargo build --quiet --bins --tests
+	$(say) "many objects (some minutes)"
+	@mkdir -p target/bench
+	@rm -f target/bench/summary
+	SACKER_TIER=soak SACKER_SUMMARY=$(CURDIR)/target/bench/summary \
+		SACKER_BENCH_OPERATOR=$${CARGO_TARGET_DIR:-$(CURDIR)/target}/release/sacker-operator \
+		cargo test --quiet --test it -- --include-ignored --test-threads=1 operator::rates operator::scale
+	@sed 's/^SUMMARY //' target/bench/summary
+
 .PHONY: lint
 lint: ## Check format, clippy and docs per feature set, and the dependency graph
 	$(say) "format"

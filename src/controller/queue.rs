@@ -147,13 +147,11 @@ impl<K: Resource<DynamicType = ()> + 'static> Stream for Woken<K> {
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let mut line = locked(&self.0);
-        match line.next() {
-            Some(object) => Poll::Ready(Some(object)),
-            None => {
-                line.reader = Some(context.waker().clone());
-                Poll::Pending
-            }
+        if let Some(object) = line.next() {
+            return Poll::Ready(Some(object));
         }
+        line.reader = Some(context.waker().clone());
+        Poll::Pending
     }
 }
 

@@ -14,6 +14,7 @@ mod packages;
 mod process;
 mod promotion;
 mod quiet;
+mod rates;
 mod refusals;
 mod rivals;
 mod scale;

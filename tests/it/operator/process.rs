@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use sacker::environment::Environment;
+
 use crate::support::cluster::{Cluster, PATIENCE};
 use crate::support::process::{Folder, Supervised};
 use crate::support::testbed::free_ports;
@@ -27,7 +29,10 @@ impl Operator {
         let kubeconfig = cluster.kubeconfig();
         let port = free_ports(1)[0];
         let address = format!("127.0.0.1:{port}");
-        let mut command = vec![env!("CARGO_BIN_EXE_sacker-operator"), "run", "--http-address", &address];
+        // A benchmark measures what is released.
+        let released = Environment::of_process().get("SACKER_BENCH_OPERATOR").map(str::to_owned);
+        let program = released.as_deref().unwrap_or(env!("CARGO_BIN_EXE_sacker-operator"));
+        let mut command = vec![program, "run", "--http-address", &address];
         command.extend(arguments);
         let environment = [
             ("KUBECONFIG", text(&kubeconfig)),

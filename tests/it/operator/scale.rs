@@ -37,32 +37,35 @@ fn tag(index: usize) -> String {
     format!("t{index}")
 }
 
-async fn in_parallel<F: Future>(works: impl Iterator<Item = F>) {
+pub(super) async fn in_parallel<F: Future>(works: impl Iterator<Item = F>) {
     stream::iter(works).buffer_unordered(WRITERS).for_each(async |_| {}).await;
 }
 
-async fn set(ledger: &dyn Ledger, package: &PackageName, tag: &str, to: i64) {
+pub(super) async fn set(ledger: &dyn Ledger, package: &PackageName, tag: &str, to: i64) {
     let actor = Actor { by: "ann".into(), reason: None, source: EventSource::Cli };
     let change = TagChange::new(Change::Move { to: version(to), hold: None }, actor);
     ledger.change_tag(package, &TagName::existing(tag), &change).await.expect("a move");
 }
 
+pub(super) async fn add(ledger: &dyn Ledger, package: &PackageName) {
+    let content = unique("content");
+    let new = NewVersion {
+        sha256: Sha256::of(content.as_bytes()),
+        size: content.len() as u64,
+        basename: "app.jar".into(),
+        mode: 0o100_644,
+        metadata: BTreeMap::new(),
+        added_by: "ci".into(),
+        if_latest: None,
+        add_id: uuid::Uuid::new_v4().to_string(),
+    };
+    ledger.add(package, &new).await.expect("add");
+}
+
 /// Two versions, the tags of the objects at the first, and one that no object is about.
 async fn fill(ledger: &dyn Ledger, package: &PackageName) {
-    for _ in 0..2 {
-        let content = unique("content");
-        let new = NewVersion {
-            sha256: Sha256::of(content.as_bytes()),
-            size: content.len() as u64,
-            basename: "app.jar".into(),
-            mode: 0o100_644,
-            metadata: BTreeMap::new(),
-            added_by: "ci".into(),
-            if_latest: None,
-            add_id: uuid::Uuid::new_v4().to_string(),
-        };
-        ledger.add(package, &new).await.expect("add");
-    }
+    add(ledger, package).await;
+    add(ledger, package).await;
     for index in 0..TAGS {
         set(ledger, package, &tag(index), 1).await;
     }

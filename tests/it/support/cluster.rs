@@ -264,6 +264,30 @@ impl Objects {
         patched.expect("it is accepted");
     }
 
+    /// Server-side apply of a status as an administrator who takes fields over.
+    pub(crate) async fn apply_status(&self, kind: Kind, namespace: &str, name: &str, status: &Value) {
+        let resource = kind.resource();
+        let body = serde_json::json!({
+            "apiVersion": resource.api_version, "kind": kind.name, "metadata": { "name": name }, "status": status
+        });
+        let parameters = PatchParams::apply("tests").force();
+        let applied = self.of(kind, namespace).patch_status(name, &parameters, &Patch::Apply(&body)).await;
+        applied.expect("it is accepted");
+    }
+
+    /// How many objects there are, read in pages as a watch reads them at its start.
+    pub(crate) async fn count(&self, kind: Kind, namespace: &str) -> usize {
+        let (api, mut count, mut page) = (self.of(kind, namespace), 0, ListParams::default().limit(500));
+        loop {
+            let found = api.list(&page).await.expect("the API answers");
+            count += found.items.len();
+            match found.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => page = page.continue_token(&token),
+                None => return count,
+            }
+        }
+    }
+
     /// Deletes the object and does not wait.
     pub(crate) async fn delete(&self, kind: Kind, namespace: &str, name: &str) {
         self.of(kind, namespace).delete(name, &DeleteParams::default()).await.expect("it is accepted");

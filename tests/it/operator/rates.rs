@@ -1,0 +1,198 @@
+//! How fast many statuses are written, beside a loop in this process that writes the same ones and does nothing else: the rows
+//! op-scale, op-restart and op-fanout of `make bench`.
+
+use std::time::{Duration, Instant};
+
+use sacker::model::PackageName;
+use serde_json::{Value, json};
+
+use super::bench::Bench;
+use super::process::Operator;
+use super::scale::{add, in_parallel, set};
+use crate::support::cluster::{Cluster, Kind, PACKAGE, TAG};
+use crate::support::tier;
+
+/// SackerTags of the row op-scale, at a night's figures; a fan-out is half of it.
+const OBJECTS: usize = 10_000;
+
+/// Tags per package.
+const TAGS: usize = 10;
+
+/// Nothing here takes longer.
+const LIMIT: Duration = Duration::from_mins(10);
+
+fn package(index: usize) -> PackageName {
+    PackageName::existing(format!("web/p{index}"))
+}
+
+fn name_of(object: &Value) -> &str {
+    object["metadata"]["name"].as_str().expect("objects have names")
+}
+
+/// Removes every status of a kind.
+async fn clear(bench: &Bench<'_>, kind: Kind, objects: &[Value]) {
+    let none = json!({ "status": null });
+    in_parallel(
+        objects
+            .iter()
+            .map(|object| bench.api.patch_status(kind, &bench.namespace, name_of(object), none.clone())),
+    )
+    .await;
+}
+
+/// The loop that everything is compared with.
+async fn raw_loop(bench: &Bench<'_>, kind: Kind, objects: &[Value]) -> Duration {
+    let start = Instant::now();
+    in_parallel(
+        objects
+            .iter()
+            .map(|object| bench.api.apply_status(kind, &bench.namespace, name_of(object), &object["status"])),
+    )
+    .await;
+    start.elapsed()
+}
+
+/// How long it takes until a counter of the operator has come to `count`.
+async fn until_counted(operator: &Operator, counter: &str, count: usize) -> Duration {
+    let start = Instant::now();
+    while operator.metric(counter) < count as u64 {
+        assert!(start.elapsed() < LIMIT, "{counter} is {}, not {count}", operator.metric(counter));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    start.elapsed()
+}
+
+/// All objects of a kind, as soon as each has a status.
+async fn all_with_status(bench: &Bench<'_>, kind: Kind) -> Vec<Value> {
+    let start = Instant::now();
+    loop {
+        let objects = bench.api.list(kind, &bench.namespace).await;
+        let done = objects.iter().filter(|object| object["status"]["conditions"].is_array()).count();
+        if done == objects.len() {
+            return objects;
+        }
+        assert!(start.elapsed() < LIMIT, "{done} of {} have a status", objects.len());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+fn seconds(times: [Duration; 2]) -> f64 {
+    times.iter().sum::<Duration>().as_secs_f64() / 2.0
+}
+
+#[tokio::test]
+#[ignore = "benchmark: make bench"]
+async fn many_first_statuses_and_a_restart() {
+    let Some(cluster) = Cluster::start() else { return };
+    cluster.install_crds();
+    let count = tier::figure(1_000, OBJECTS);
+    let bench = Bench::on(&cluster, None).await;
+    // Polls would be in the way.
+    cluster.apply(&bench.ledger_yaml().replace("pollInterval: 1s", "pollInterval: 10m"));
+    let ledger = bench.ledger.as_ref();
+    in_parallel((0..count / TAGS).map(async |index| {
+        add(ledger, &package(index)).await;
+        for at in 0..TAGS {
+            set(ledger, &package(index), &format!("t{at}"), 1).await;
+        }
+    }))
+    .await;
+    in_parallel((0..count).map(async |index| {
+        let spec = json!({
+            "ledger": bench.ledger_name, "package": package(index / TAGS).as_str(),
+            "tag": format!("t{}", index % TAGS), "version": 1
+        });
+        bench.api.apply(TAG, &bench.namespace, &format!("t{index}"), json!({ "spec": spec })).await;
+    }))
+    .await;
+
+    // They become its own.
+    let first = Operator::start(&cluster, &[]);
+    first.until_ready();
+    until_counted(&first, "sacker_status_writes_total", count).await;
+    first.kill();
+    let objects = all_with_status(&bench, TAG).await;
+
+    let mut raw = [Duration::ZERO; 2];
+    let mut operator = [Duration::ZERO; 2];
+    let mut memory = 0;
+    // Once in each order: what slows down as it goes on slows both.
+    for round in 0..2 {
+        for is_raw in [round == 0, round == 1] {
+            clear(&bench, TAG, &objects).await;
+            if is_raw {
+                raw[round] = raw_loop(&bench, TAG, &objects).await;
+            } else {
+                let start = Instant::now();
+                let process = Operator::start(&cluster, &[]);
+                process.until_ready();
+                until_counted(&process, "sacker_status_writes_total", count).await;
+                all_with_status(&bench, TAG).await;
+                operator[round] = start.elapsed();
+                memory = memory.max(process.memory());
+                process.kill();
+            }
+        }
+    }
+    let ratio = seconds(raw) / seconds(operator);
+    tier::summary(&format!(
+        "op-scale objects={count} raw={raw:.1?} operator={operator:.1?} ratio={ratio:.2} memory={}MiB",
+        memory / 1024 / 1024
+    ));
+
+    let start = Instant::now();
+    assert_eq!(bench.api.count(TAG, &bench.namespace).await, count);
+    let listed = start.elapsed();
+    let start = Instant::now();
+    let process = Operator::start(&cluster, &[]);
+    process.until_ready();
+    let ready = start.elapsed();
+    until_counted(&process, "sacker_reconcile_total", count).await;
+    let restart = start.elapsed();
+    assert_eq!(process.metric("sacker_status_writes_total"), 0, "a restart writes");
+    tier::summary(&format!(
+        "op-restart objects={count} listed={listed:.1?} ready={ready:.1?} restart={restart:.1?} writes=0 memory={}MiB",
+        process.memory() / 1024 / 1024
+    ));
+    assert!(ratio >= 0.6, "op-scale: {ratio:.2} of a raw loop, at least 0.6");
+}
+
+#[tokio::test]
+#[ignore = "benchmark: make bench"]
+async fn one_package_that_many_objects_mirror_moves() {
+    let Some(cluster) = Cluster::start() else { return };
+    cluster.install_crds();
+    let count = tier::figure(500, OBJECTS / 2);
+    let bench = Bench::on(&cluster, None).await;
+    let ledger = bench.ledger.as_ref();
+    add(ledger, &bench.package).await;
+    add(ledger, &bench.package).await;
+    set(ledger, &bench.package, "live", 1).await;
+    let spec = json!({ "ledger": bench.ledger_name, "package": bench.package.as_str() });
+    in_parallel((0..count).map(async |index| {
+        bench.api.apply(PACKAGE, &bench.namespace, &format!("p{index}"), json!({ "spec": spec })).await;
+    }))
+    .await;
+    let operator = Operator::start(&cluster, &[]);
+    operator.until_ready();
+    until_counted(&operator, "sacker_status_writes_total", count).await;
+
+    let mut moved = [Duration::ZERO; 2];
+    for (round, to) in [2, 1].into_iter().enumerate() {
+        let before = usize::try_from(operator.metric("sacker_status_writes_total")).expect("a few");
+        set(ledger, &bench.package, "live", to).await;
+        // The poll's own pause is no part of it.
+        until_counted(&operator, "sacker_status_writes_total", before + 1).await;
+        moved[round] = until_counted(&operator, "sacker_status_writes_total", before + count).await;
+    }
+    operator.kill();
+    let objects = all_with_status(&bench, PACKAGE).await;
+    let mut raw = [Duration::ZERO; 2];
+    for time in &mut raw {
+        clear(&bench, PACKAGE, &objects).await;
+        *time = raw_loop(&bench, PACKAGE, &objects).await;
+    }
+    let ratio = seconds(raw) / seconds(moved);
+    tier::summary(&format!("op-fanout objects={count} raw={raw:.1?} operator={moved:.1?} ratio={ratio:.2}"));
+    assert!(ratio >= 0.6, "op-fanout: {ratio:.2} of a raw loop, at least 0.6");
+}
