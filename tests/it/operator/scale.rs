@@ -160,7 +160,7 @@ fn changes_a_ledger(operation: &str) -> bool {
     ["PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems", "BatchWriteItem"].contains(&operation)
 }
 
-fn within<T: PartialOrd + Debug>(what: &str, value: T, limit: T) {
+fn within<T: PartialOrd + Debug + Copy>(what: &str, value: T, limit: T) {
     assert!(value <= limit, "{what}: {value:?}, at most {limit:?}");
 }
 
