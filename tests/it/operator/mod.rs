@@ -11,6 +11,7 @@ mod drift;
 mod hostile;
 mod leader;
 mod packages;
+mod policies;
 mod process;
 mod promotion;
 mod quiet;

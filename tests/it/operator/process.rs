@@ -25,8 +25,16 @@ impl Operator {
     /// Starts `sacker-operator run <arguments>` against a cluster, with the credentials of the test bed's S3 servers and
     /// nothing else of this machine. Does not wait.
     pub(crate) fn start(cluster: &Cluster, arguments: &[&str]) -> Self {
+        Self::start_with(&cluster.kubeconfig(), arguments)
+    }
+
+    /// The same as somebody else than the administrator.
+    pub(crate) fn start_as(cluster: &Cluster, user: &str, arguments: &[&str]) -> Self {
+        Self::start_with(&cluster.kubeconfig_as(user), arguments)
+    }
+
+    fn start_with(kubeconfig: &Path, arguments: &[&str]) -> Self {
         let home = Folder::new("operator");
-        let kubeconfig = cluster.kubeconfig();
         let port = free_ports(1)[0];
         let address = format!("127.0.0.1:{port}");
         // A benchmark measures what is released.
@@ -35,7 +43,7 @@ impl Operator {
         let mut command = vec![program, "run", "--http-address", &address];
         command.extend(arguments);
         let environment = [
-            ("KUBECONFIG", text(&kubeconfig)),
+            ("KUBECONFIG", text(kubeconfig)),
             ("HOME", text(home.path())),
             ("AWS_ACCESS_KEY_ID", "testbed"),
             ("AWS_SECRET_ACCESS_KEY", "testbed-secret"),

@@ -154,6 +154,18 @@ impl Cluster {
         self.folder().join("admin.kubeconfig")
     }
 
+    /// For `KUBECONFIG`: the rights of this user, by impersonation.
+    pub(crate) fn kubeconfig_as(&self, user: &str) -> PathBuf {
+        let mut kubeconfig = Kubeconfig::read_from(self.kubeconfig()).expect("a kubeconfig");
+        for identity in &mut kubeconfig.auth_infos {
+            identity.auth_info.get_or_insert_default().impersonate = Some(user.to_owned());
+        }
+        let path = self.folder().join(format!("{}.kubeconfig", user.replace(':', "-")));
+        let text = serde_json::to_string(&kubeconfig).expect("it is plain data");
+        std::fs::write(&path, text).expect("it can be written");
+        path
+    }
+
     /// Installs the CustomResourceDefinitions and waits until they are served.
     pub(crate) fn install_crds(&self) {
         self.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", CRDS]).success();
