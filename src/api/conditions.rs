@@ -142,6 +142,8 @@ reasons! {
     Internal,
     /// The tag was moved (events only).
     Moved,
+    /// A pod template has a pin (events only).
+    Pinned,
     /// The tag was taken over as it was (events only).
     Adopted,
     /// The tag was removed (events only).

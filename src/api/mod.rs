@@ -56,6 +56,21 @@ pub const RESOLVER_MANAGER: &str = "sacker-resolver";
 /// The field manager of the ledger controller.
 pub const LEDGER_MANAGER: &str = "sacker-ledger-controller";
 
+/// The field manager of the pins in pod templates.
+pub const ROLLOUT_MANAGER: &str = "sacker-rollout";
+
+/// The label of workloads whose pins are kept, with the value `enabled`.
+pub const ROLLOUT_LABEL: &str = "sacker.dev/rollout";
+
+/// Annotations of a workload: `pin.sacker.dev/<key>: <package>@<version, tag or latest>`.
+pub const PIN_PREFIX: &str = "pin.sacker.dev/";
+
+/// Annotations of its pod template: `resolved.sacker.dev/<key>: <pinned spec>`.
+pub const RESOLVED_PREFIX: &str = "resolved.sacker.dev/";
+
+/// The annotation that names the SackerLedger of a workload.
+pub const LEDGER_OF_WORKLOAD: &str = "sacker.dev/ledger";
+
 /// The CustomResourceDefinitions as they are installed.
 pub fn crds() -> Vec<CustomResourceDefinition> {
     let mut crds = vec![SackerLedger::crd(), SackerPackage::crd(), SackerTag::crd()];

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::api::{Api, ListParams};
 use kube::core::PartialObjectMeta;
@@ -18,12 +19,12 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use super::backoff::jitter;
-use super::context::Context;
+use super::context::{Context, Name};
 use super::error::is_status;
 use super::http::Readiness;
 use super::metrics::Objects;
-use super::route;
 use super::watch::{Change, Guarded, drive};
+use super::{rollout, route};
 use crate::api::conditions::{Condition, ConditionType, find};
 use crate::api::{MANAGED_BY, Reason, SackerLedger, SackerPackage, SackerTag};
 
@@ -155,6 +156,11 @@ pub(super) fn watch(watches: &mut JoinSet<()>, context: &Arc<Context>, timeout: 
     watches.spawn(follow(context, "ConfigMap", ours, writers.config_maps, |context, change| {
         route::config_map(context, change);
     }));
+    if context.runs(Name::Rollout) {
+        watches.spawn(follow_workloads::<Deployment>(context, "Deployment", seconds));
+        watches.spawn(follow_workloads::<StatefulSet>(context, "StatefulSet", seconds));
+        watches.spawn(follow_workloads::<DaemonSet>(context, "DaemonSet", seconds));
+    }
 }
 
 fn follow<K>(
@@ -175,6 +181,22 @@ where
     async move {
         let heard = || context.metrics.heard(kind, context.clock.now());
         drive(events, writer, kind, heard, |change| routed(&context, &change)).await;
+    }
+    .boxed()
+}
+
+/// Follows the workloads that ask for it. Who manages which of their fields is looked at, so it stays.
+fn follow_workloads<K: rollout::Watched>(
+    context: &Arc<Context>,
+    kind: &'static str,
+    seconds: u32,
+) -> BoxFuture<'static, ()> {
+    let context = context.clone();
+    let config = watcher::Config::default().timeout(seconds).labels(&rollout::selector());
+    let events = watcher(Api::<Guarded<K>>::all(context.client.clone()), config).default_backoff();
+    async move {
+        let heard = || context.metrics.heard(kind, context.clock.now());
+        drive(events, Writer::new(()), kind, heard, |change| context.rollouts.changed(&change)).await;
     }
     .boxed()
 }

@@ -51,6 +51,7 @@ enum Controller {
     Tag,
     Resolver,
     Ledger,
+    Rollout,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -62,7 +63,7 @@ enum LogFormat {
 #[derive(Debug, Args)]
 #[command(before_help = "Example: sacker-operator run --cluster-name prod-eu --http-address 0.0.0.0:8080")]
 struct Run {
-    /// Which controllers run; `resolver,ledger` needs no right to write the ledger
+    /// Which controllers run; `resolver,ledger` needs no right to write the ledger, `rollout` writes pod templates
     #[arg(long, env = "SACKER_CONTROLLERS", value_delimiter = ',', default_value = "tag,resolver,ledger")]
     controllers: Vec<Controller>,
 
@@ -227,6 +228,7 @@ fn settings(run: Run, environment: Environment, namespace: String) -> Settings {
         Controller::Tag => Name::Tag,
         Controller::Resolver => Name::Resolver,
         Controller::Ledger => Name::Ledger,
+        Controller::Rollout => Name::Rollout,
     };
     let identity = run.identity.unwrap_or_else(host_name);
     Settings {

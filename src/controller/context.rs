@@ -20,6 +20,7 @@ use super::metrics::Metrics;
 use super::poll::Polls;
 use super::pool::Pool;
 use super::queue::Queue;
+use super::rollout::Rollouts;
 use super::status::Written;
 use super::views::Views;
 use super::watch::Guarded;
@@ -35,11 +36,13 @@ pub enum Name {
     Resolver,
     /// SackerLedgers.
     Ledger,
+    /// Workloads: writes pins into pod templates. Off unless it is asked for.
+    Rollout,
 }
 
 impl Name {
     /// Every controller.
-    pub const ALL: [Self; 3] = [Self::Tag, Self::Resolver, Self::Ledger];
+    pub const ALL: [Self; 4] = [Self::Tag, Self::Resolver, Self::Ledger, Self::Rollout];
 
     /// The name in settings and metric labels.
     pub const fn as_str(self) -> &'static str {
@@ -47,6 +50,7 @@ impl Name {
             Self::Tag => "tag",
             Self::Resolver => "resolver",
             Self::Ledger => "ledger",
+            Self::Rollout => "rollout",
         }
     }
 }
@@ -125,6 +129,8 @@ pub struct Context {
     pub views: Views,
     /// The poll of each SackerLedger.
     pub polls: Polls,
+    /// Workloads that pin something.
+    pub rollouts: Rollouts,
     /// The SackerLedgers that were asked already.
     pub probed: Probed,
     /// The pauses of objects that failed.

@@ -272,6 +272,7 @@ mod tests {
             pool: Pool::new(Arc::new(ConnectOpener(Connect::default()))).0,
             views: crate::controller::views::Views::default(),
             polls: crate::controller::poll::Polls::default(),
+            rollouts: crate::controller::rollout::Rollouts::default(),
             probed: crate::controller::ledger::Probed::default(),
             backoffs: crate::controller::backoff::Backoffs::default(),
             written: status::Written::default(),

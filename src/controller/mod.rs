@@ -20,6 +20,7 @@ pub mod poll;
 pub mod pool;
 pub mod queue;
 mod resolver;
+mod rollout;
 mod route;
 pub mod shutdown;
 pub mod status;

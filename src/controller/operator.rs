@@ -23,7 +23,7 @@ use super::http::{self, Readiness};
 use super::lease::{Elector, Guard, Lost, Timing};
 use super::metrics::Metrics;
 use super::pool::{ConnectOpener, Pool};
-use super::{driver, route};
+use super::{driver, rollout, route};
 use crate::api::{SackerLedger, SackerPackage, SackerTag};
 use crate::clock::Clock;
 use crate::connect::Connect;
@@ -172,6 +172,7 @@ async fn start(
         pool,
         views: super::views::Views::default(),
         polls: super::poll::Polls::default(),
+        rollouts: rollout::Rollouts::default(),
         probed: super::ledger::Probed::default(),
         backoffs: super::backoff::Backoffs::default(),
         written: super::status::Written::default(),
@@ -279,6 +280,7 @@ async fn act(context: &Arc<Context>, stop: CancellationToken) {
             Name::Tag => controllers.spawn(driver::run::<SackerTag>(context.clone(), stop.clone())),
             Name::Resolver => controllers.spawn(driver::run::<SackerPackage>(context.clone(), stop.clone())),
             Name::Ledger => controllers.spawn(driver::run::<SackerLedger>(context.clone(), stop.clone())),
+            Name::Rollout => controllers.spawn(rollout::run(context.clone(), stop.clone())),
         };
     }
     info!(controllers = ?context.policy.controllers, cluster = %context.policy.cluster, "running");

@@ -209,6 +209,9 @@ fn needed(context: &Context, ledger: &str, access: &[AccessRule]) -> HashSet<Pac
     if context.runs(Name::Resolver) {
         collect(context.packages.index.packages(ledger), Verb::Read);
     }
+    if context.runs(Name::Rollout) {
+        collect(context.rollouts.packages(ledger), Verb::Read);
+    }
     if context.runs(Name::Tag) {
         collect(context.tags.index.packages(ledger), Verb::Tag);
     }
@@ -253,6 +256,7 @@ async fn round(
                         .queue
                         .wake_all(context.packages.index.of_package(name, package.as_str()));
                     context.tags.queue.wake_all(concerned);
+                    context.rollouts.wake_package(name, package.as_str());
                 }
             }
         }

@@ -142,6 +142,7 @@ pub(super) fn ledger(context: &Arc<Context>, change: &Change<Guarded<SackerLedge
 fn users(context: &Context, ledger: &str) {
     context.tags.queue.wake_all(context.tags.index.of_ledger(ledger));
     context.packages.queue.wake_all(context.packages.index.of_ledger(ledger));
+    context.rollouts.wake_ledger(ledger);
 }
 
 /// A ledger went down or came back: its SackerLedgers, and everybody who uses them.
@@ -165,6 +166,7 @@ pub(super) fn namespace(context: &Context, change: &Change<PartialObjectMeta<Nam
         let name = object.name_any();
         context.tags.queue.wake_all(context.tags.index.of_namespace(&name));
         context.packages.queue.wake_all(context.packages.index.of_namespace(&name));
+        context.rollouts.wake_namespace(&name);
     }
 }
 

@@ -306,6 +306,7 @@ fn every_property_and_reason_is_in_the_documentation() {
         });
         pages.push_str(&page);
     }
+    pages.push_str(&std::fs::read_to_string(folder.join("rollout.md")).unwrap());
     for reason in api::Reason::ALL {
         let reason = reason.as_str();
         // Said only where the API server itself is the matter, so nobody ever reads it there.

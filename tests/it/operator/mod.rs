@@ -18,6 +18,7 @@ mod quiet;
 mod rates;
 mod refusals;
 mod rivals;
+mod rollout;
 mod scale;
 mod startup;
 mod waiting;
