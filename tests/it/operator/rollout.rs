@@ -89,7 +89,7 @@ impl Place<'_> {
             let events = self.list("events.events.k8s.io");
             let about =
                 events.iter().find(|event| event["regarding"]["name"] == name && event["reason"] == reason);
-            note = about.and_then(|event| event["note"].as_str()).unwrap_or_default().to_owned();
+            about.and_then(|event| event["note"].as_str()).unwrap_or_default().clone_into(&mut note);
             about.is_some()
         })
         .await;
