@@ -5,9 +5,14 @@
 
 mod access;
 mod bench;
+mod blackhole;
+mod chain;
+mod clusters;
 mod crash;
+mod crowd;
 mod deletion;
 mod drift;
+mod hold;
 mod hostile;
 mod leader;
 mod packages;
@@ -15,6 +20,7 @@ mod process;
 mod promotion;
 mod quiet;
 mod refusals;
+mod restart;
 mod rivals;
 mod startup;
 mod waiting;
