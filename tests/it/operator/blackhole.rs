@@ -10,6 +10,9 @@ use crate::support::cluster::{PACKAGE, PATIENCE};
 use crate::support::faultgate::{Action, Gate, Match, Rule};
 use crate::support::{eventually, testbed, tier};
 
+/// How many reads of a poll may be under way side by side.
+const ROUND: usize = 128;
+
 #[tokio::test]
 async fn a_silent_ledger_is_asked_seldom_and_harms_no_other() {
     let Some(minio) = testbed::minio() else { return };
@@ -62,7 +65,12 @@ async fn a_silent_ledger_is_asked_seldom_and_harms_no_other() {
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
-    let requests = gate.take_log().len();
+    // The round that meets the silence has its reads under way already, side by side; what comes after it is counted.
+    let log = gate.take_log();
+    let first = log.iter().map(|entry| entry.started).min().unwrap_or_default();
+    let requests = log.iter().filter(|entry| entry.started > first + Duration::from_secs(1)).count();
+    let met = log.len() - requests;
+    assert!(met <= ROUND, "{met} requests at once");
     let limit = usize::try_from(length.as_secs()).expect("small") * 2;
     assert!(requests <= limit, "{requests} requests in {length:?}");
     assert!(said.is_some(), "the objects do not say LedgerUnavailable within {length:?}");
@@ -75,11 +83,11 @@ async fn a_silent_ledger_is_asked_seldom_and_harms_no_other() {
     eventually("all are Ready again", limit, async || all(|it| it.is("Ready", "True")).await).await;
     let healed = back.elapsed();
     say(&format!(
-        "a silent ledger: said after {said:?}, {requests} requests in {length:?}, {moves} moves elsewhere, the slowest \
+        "a silent ledger: said after {said:?}, {met} requests met it, {requests} more in {length:?}, {moves} moves elsewhere, the slowest \
          {slowest:?}; all Ready {healed:?} after its return"
     ));
     tier::summary(&format!(
-        "R7 packages={count} requests={requests} slowest={slowest:?} healed={healed:?} violations=0 seconds={}",
+        "R7 packages={count} met={met} requests={requests} slowest={slowest:?} healed={healed:?} violations=0 seconds={}",
         start.elapsed().as_secs()
     ));
 }
