@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sacker::connect::Connect;
 use sacker::ledger::{self, InitOptions, Ledger};
@@ -15,7 +15,7 @@ use sacker::model::{
 use serde_json::Value;
 
 use super::process::Operator;
-use crate::support::cluster::{Cluster, LEDGER, NAMESPACE, Objects, PACKAGE, PATIENCE, TAG};
+use crate::support::cluster::{Cluster, EVENT, LEDGER, NAMESPACE, Objects, PACKAGE, PATIENCE, TAG};
 use crate::support::process::Folder;
 use crate::support::{testbed, unique};
 
@@ -286,6 +286,57 @@ spec:
         self.api.patch(kind, namespace, name, body).await;
         let answers = |object: &Value| object["status"]["lastHandledReconcileAt"] == token.as_str();
         self.api.until((kind, namespace, name), "an answer to the request", PATIENCE, answers).await;
+    }
+
+    /// `sacker --ledger <this ledger> <arguments>`: its exit code and what it complained about.
+    pub(crate) fn sacker(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_sacker"))
+            .args(["--ledger", &self.uri])
+            .args(arguments)
+            .env_clear()
+            .env("HOME", self.directory())
+            .env("USER", "alice")
+            .output()
+            .expect("sacker runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    /// The notes of the Events about an object of this bench that have one of these reasons.
+    pub(crate) async fn notes(&self, name: &str, reasons: &[&str]) -> Vec<String> {
+        let events = self.api.list(EVENT, &self.namespace).await;
+        let is_meant = |event: &&Value| {
+            event["regarding"]["name"] == name
+                && event["reason"].as_str().is_some_and(|it| reasons.contains(&it))
+        };
+        let note = |event: &Value| event["note"].as_str().unwrap_or_default().to_owned();
+        events.iter().filter(is_meant).map(note).collect()
+    }
+
+    /// How many SackerTags of a namespace are Ready at this version.
+    pub(crate) async fn count_applied(&self, namespace: &str, version: i64) -> usize {
+        let is = |object: &&Value| {
+            Conditions::of(object).is("Ready", "True") && object["status"]["version"] == version
+        };
+        self.api.list(TAG, namespace).await.iter().filter(is).count()
+    }
+
+    /// Waits until so many SackerTags of a namespace are Ready at this version; how long that took.
+    pub(crate) async fn until_all_applied(
+        &self,
+        namespace: &str,
+        count: usize,
+        version: i64,
+        limit: Duration,
+    ) -> Duration {
+        let start = Instant::now();
+        loop {
+            let found = self.count_applied(namespace, version).await;
+            if found == count {
+                return start.elapsed();
+            }
+            assert!(start.elapsed() < limit, "after {limit:?} only {found} of {count} are at {version}");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
     }
 
     /// The owner string of a SackerTag of this bench.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::bench::{Bench, say};
 use super::process::Operator;
 use crate::support::cluster::{Cluster, PATIENCE, TAG};
-use crate::support::eventually;
+use crate::support::{eventually, tier};
 
 /// Short, so that the tests are.
 const LEASE: Duration = Duration::from_secs(3);
@@ -63,6 +63,48 @@ async fn another_replica_takes_over() {
     bench.apply_tag("live", "version: 4");
     bench.until_applied("live", 4).await;
     assert_eq!(bench.history("live").await.len(), 4, "each move was made once");
+}
+
+#[tokio::test]
+async fn every_leader_that_is_killed_is_followed_within_its_lease() {
+    let Some(cluster) = Cluster::start() else { return };
+    cluster.install_crds();
+    let start = Instant::now();
+    let bench = Bench::on(&cluster, None).await;
+    bench.versions(2).await;
+    let mut leader = replica(&cluster, "replica-0");
+    until_leading(&leader).await;
+    let mut standby = replica(&cluster, "replica-1");
+    let mut slowest = [Duration::ZERO; 2];
+    let rounds = tier::figure([3, 1], [20, 5]);
+    let mut target = 0;
+    let mut moves = 0;
+    for round in 0..rounds[0] + rounds[1] {
+        let is_killed = round < rounds[0];
+        if is_killed {
+            leader.kill();
+        } else {
+            leader.terminate();
+        }
+        target = 1 + target % 2;
+        bench.apply_tag("live", &format!("version: {target}"));
+        let time = until_leading(&standby).await;
+        let limit = if is_killed { LEASE + Duration::from_secs(5) } else { Duration::from_secs(3) };
+        assert!(time <= limit, "round {round}: {time:?}");
+        let kind = usize::from(!is_killed);
+        slowest[kind] = slowest[kind].max(time);
+        bench.until_applied("live", target).await;
+        moves += 1;
+        leader = std::mem::replace(&mut standby, replica(&cluster, &format!("replica-{}", round + 2)));
+    }
+    assert_eq!(bench.history("live").await.len(), moves, "each move once");
+    let [kills, terms] = rounds;
+    tier::summary(&format!(
+        "R9 kills={kills} slowest={:?} terms={terms} slowest={:?} violations=0 seconds={}",
+        slowest[0],
+        slowest[1],
+        start.elapsed().as_secs()
+    ));
 }
 
 #[tokio::test]

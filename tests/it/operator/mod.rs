@@ -5,9 +5,14 @@
 
 mod access;
 mod bench;
+mod blackhole;
+mod chain;
+mod clusters;
 mod crash;
+mod crowd;
 mod deletion;
 mod drift;
+mod hold;
 mod hostile;
 mod leader;
 mod packages;
@@ -17,6 +22,7 @@ mod promotion;
 mod quiet;
 mod rates;
 mod refusals;
+mod restart;
 mod rivals;
 mod rollout;
 mod scale;

@@ -6,7 +6,7 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
@@ -83,7 +83,7 @@ impl Kind {
 pub(crate) struct Cluster {
     // Ended in this order: each needs the ones after it.
     _manager: Server,
-    api_server: Server,
+    api_server: Mutex<Server>,
     _etcd: Server,
     folder: Folder,
 }
@@ -117,7 +117,7 @@ impl Cluster {
         static CELL: OnceLock<Option<Cluster>> = OnceLock::new();
         let started = CELL.get_or_init(|| {
             let cluster = Self::start()?;
-            testbed::announce("kube-apiserver", &cluster.api_server);
+            testbed::announce("kube-apiserver", &cluster.api_server.lock().expect("nobody else has it"));
             cluster.install_crds();
             Some(cluster)
         });
@@ -141,7 +141,17 @@ impl Cluster {
         let etcd = Server::start("etcd", folder.path(), 2, &[], &[]);
         let api_server = Server::start("kube-apiserver", folder.path(), 1, &[etcd.port()], &[]);
         let manager = Server::start("kube-controller-manager", folder.path(), 1, &[], &[]);
+        let api_server = Mutex::new(api_server);
         Some(Self { _manager: manager, api_server, _etcd: etcd, folder })
+    }
+
+    /// `kill -9` of the API server, and its start on the same ports. Returns once it answers again.
+    pub(crate) fn restart_api_server(&self) {
+        let mut server = self.api_server.lock().unwrap_or_else(PoisonError::into_inner);
+        server.process().kill();
+        let ports = server.ports().to_vec();
+        let started = Server::start_on("kube-apiserver", self.folder(), ports, &[]);
+        *server = started.unwrap_or_else(|log| panic!("the API server does not come back:\n{log}"));
     }
 
     /// Where it keeps its files; removed with it.

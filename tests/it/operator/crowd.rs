@@ -1,0 +1,151 @@
+//! Many objects: those of a noisy namespace cost the others nothing, and a wait for many never returns early.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::bench::{Bench, Conditions, say};
+use super::process::Operator;
+use crate::support::cluster::{Cluster, PATIENCE, TAG};
+use crate::support::{eventually, tier};
+
+/// A spec that the schema accepts and that cannot be fulfilled.
+fn hopeless(random: &mut fastrand::Rng, ledger: &str, number: usize) -> String {
+    let tag = format!("tag-{number}");
+    let package = format!("p{}", random.u32(..));
+    let target = random.i64(100..i64::MAX);
+    match random.usize(..5) {
+        0 => format!("ledger: {ledger}, package: {package}, tag: {tag}, version: {target}"),
+        1 => format!("ledger: none-{target}, package: {package}, tag: {tag}, version: 1"),
+        2 => format!("ledger: {ledger}, package: web/frontend, tag: {tag}, version: {target}"),
+        3 => format!(
+            "ledger: {ledger}, package: web/frontend, tag: {tag}, version: 1, expectedVersion: {target}"
+        ),
+        _ => format!(
+            "ledger: {ledger}, package: {package}, tag: {tag}, follow: {{tag: canary, soak: {}h}}",
+            number + 1
+        ),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_noisy_namespace_costs_the_others_nothing() {
+    let Some(cluster) = Cluster::start() else { return };
+    cluster.install_crds();
+    let start = Instant::now();
+    let mut random = fastrand::Rng::with_seed(tier::seed("a noisy namespace"));
+    let operator = Operator::start(&cluster, &["--cluster-name", "crowd"]);
+    operator.until_ready();
+    let bench = Bench::on(&cluster, None).await;
+    bench.versions(2).await;
+    let good = 100;
+    let mut yaml = String::new();
+    for number in 0..good {
+        let name = format!("good-{number}");
+        yaml += &bench.tag_yaml(&bench.namespace, &name, &name, "version: 1");
+    }
+    cluster.kubectl_with(&["create", "-f", "-"], &yaml).success();
+    bench.until_all_applied(&bench.namespace, good, 1, PATIENCE).await;
+    let promote = async |rounds: i64| {
+        let mut times = Vec::new();
+        for round in 0..rounds {
+            let name = format!("good-{}", round % 100);
+            let to = json!({ "spec": { "version": 2 - (round / 100) % 2 } });
+            let asked = Instant::now();
+            bench.api.patch(TAG, &bench.namespace, &name, to).await;
+            bench.until_applied(&name, 2 - (round / 100) % 2).await;
+            times.push(asked.elapsed());
+        }
+        times.sort();
+        (times[times.len() / 2], times[times.len() - 1])
+    };
+    let (alone, _) = promote(30).await;
+
+    let noisy = cluster.namespace(&[("team", &bench.team)]).await;
+    let count = tier::figure(500, 10_000);
+    let mut yaml = String::new();
+    for number in 0..count {
+        let spec = hopeless(&mut random, &bench.ledger_name, number);
+        yaml += &super::bench::object_yaml("SackerTag", &noisy, &format!("bad-{number}"), &spec);
+    }
+    // While they come: the good ones are promoted beside them.
+    let creating = std::thread::scope(|scope| {
+        let handle = scope.spawn(|| cluster.kubectl_with(&["create", "-f", "-"], &yaml).success());
+        let runtime = tokio::runtime::Handle::current();
+        let beside = tokio::task::block_in_place(|| runtime.block_on(promote(100)));
+        handle.join().expect("kubectl ends");
+        beside
+    });
+    let (beside, slowest) = creating;
+    assert!(slowest <= Duration::from_secs(5), "{slowest:?} beside the noisy ones");
+    bench.until_all_applied(&bench.namespace, good, 2, PATIENCE).await;
+    eventually("every bad one says why", PATIENCE, async || {
+        let objects = bench.api.list(TAG, &noisy).await;
+        let says_why = |object: &serde_json::Value| {
+            let conditions = Conditions::of(object);
+            conditions.is("Ready", "False") && !conditions.message("Ready").is_empty()
+        };
+        objects.len() == count && objects.iter().all(says_why)
+    })
+    .await;
+    bench.until_all_applied(&bench.namespace, good, 2, PATIENCE).await;
+    assert!(!operator.log().contains("panicked"), "{}", operator.log());
+    say(&format!(
+        "a promotion: {alone:?} alone, {beside:?} beside {count} hopeless ones, at most {slowest:?}"
+    ));
+    tier::summary(&format!(
+        "R16 bad={count} good={good} median_alone={alone:?} median_beside={beside:?} slowest={slowest:?} violations=0 seconds={}",
+        start.elapsed().as_secs()
+    ));
+}
+
+#[tokio::test]
+async fn a_wait_for_many_never_returns_early() {
+    let Some(bench) = Bench::new().await else { return };
+    let start = Instant::now();
+    bench.versions(2).await;
+    let count = tier::figure(50, 500);
+    let names: Vec<String> = (0..count).map(|number| format!("tag-{number}")).collect();
+    let mut slowest = Duration::ZERO;
+    for target in [1, 2] {
+        let spec = format!("version: {target}");
+        let yaml: String =
+            names.iter().map(|name| bench.tag_yaml(&bench.namespace, name, name, &spec)).collect();
+        bench.cluster.apply(&yaml);
+        let (cluster, namespace) = (bench.cluster, bench.namespace.clone());
+        let waiting = tokio::task::spawn_blocking(move || {
+            let all = ["--for=condition=Ready", "--timeout=40s", "stag", "--all"];
+            let mut arguments = vec!["wait", "-n", &namespace];
+            arguments.extend(all);
+            cluster.kubectl(&arguments).success();
+        });
+        // kubectl looks at one object after the other: how long they took is seen beside it.
+        let judge = async {
+            waiting.await.expect("kubectl ends");
+            for name in &names {
+                assert_eq!(bench.points_at(name).await, Some(target), "{name}");
+            }
+        };
+        let ready = bench.until_all_applied(&bench.namespace, count, target, PATIENCE);
+        let (ready, ()) = tokio::join!(ready, judge);
+        slowest = slowest.max(ready);
+    }
+    assert!(slowest <= Duration::from_secs(5), "Ready {slowest:?} after the last apply");
+    let asked = Instant::now();
+    let delete = ["delete", "-n", &bench.namespace, "--timeout=40s", "stag", "--all"];
+    bench.cluster.kubectl(&delete).success();
+    assert!(bench.api.list(TAG, &bench.namespace).await.is_empty());
+    let deleted = asked.elapsed();
+    for name in &names {
+        let history = bench.history(name).await;
+        assert_eq!(
+            (bench.points_at(name).await, bench.owner_of(name).await),
+            (Some(2), None),
+            "{history:#?}"
+        );
+    }
+    tier::summary(&format!(
+        "R14 objects={count} ready={slowest:?} deleted={deleted:?} violations=0 seconds={}",
+        start.elapsed().as_secs()
+    ));
+}
