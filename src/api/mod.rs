@@ -59,8 +59,11 @@ pub const LEDGER_MANAGER: &str = "sacker-ledger-controller";
 /// The field manager of the pins in pod templates.
 pub const ROLLOUT_MANAGER: &str = "sacker-rollout";
 
-/// The label of workloads whose pins are kept, with the value `enabled`.
+/// The label of workloads whose pins are kept.
 pub const ROLLOUT_LABEL: &str = "sacker.dev/rollout";
+
+/// The value that it has there.
+pub const ROLLOUT_ENABLED: &str = "enabled";
 
 /// Annotations of a workload: `pin.sacker.dev/<key>: <package>@<version, tag or latest>`.
 pub const PIN_PREFIX: &str = "pin.sacker.dev/";

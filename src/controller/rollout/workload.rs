@@ -137,7 +137,7 @@ fn by_key<'a>(
 }
 
 /// The annotations of the pod template that our field manager has applied.
-fn owned(metadata: &ObjectMeta) -> BTreeSet<String> {
+pub(super) fn owned(metadata: &ObjectMeta) -> BTreeSet<String> {
     let ours = metadata.managed_fields.iter().flatten().filter(|entry| {
         entry.manager.as_deref() == Some(ROLLOUT_MANAGER) && entry.operation.as_deref() == Some("Apply")
     });

@@ -152,18 +152,7 @@ spec:
     }
 
     pub(crate) async fn add_to(&self, package: &PackageName) -> VersionRecord {
-        let content = unique("content");
-        let new = NewVersion {
-            sha256: Sha256::of(content.as_bytes()),
-            size: content.len() as u64,
-            basename: "app.jar".into(),
-            mode: 0o100_755,
-            metadata: BTreeMap::new(),
-            added_by: "ci".into(),
-            if_latest: None,
-            add_id: uuid::Uuid::new_v4().to_string(),
-        };
-        self.ledger.add(package, &new).await.expect("add")
+        self.ledger.add(package, &new_version()).await.expect("add")
     }
 
     /// Adds versions 1 to `count`.
@@ -372,6 +361,21 @@ metadata: {{name: {name}, namespace: {namespace}}}
 spec: {{{spec}}}
 "
     )
+}
+
+/// A version with content of its own.
+pub(crate) fn new_version() -> NewVersion {
+    let content = unique("content");
+    NewVersion {
+        sha256: Sha256::of(content.as_bytes()),
+        size: content.len() as u64,
+        basename: "app.jar".into(),
+        mode: 0o100_755,
+        metadata: BTreeMap::new(),
+        added_by: "ci".into(),
+        if_latest: None,
+        add_id: uuid::Uuid::new_v4().to_string(),
+    }
 }
 
 pub(crate) fn version(number: i64) -> Version {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::bench::Bench;
 use super::process::Operator;
@@ -80,6 +80,14 @@ impl Place<'_> {
         })
         .await;
         last
+    }
+
+    /// The field managers that have applied something to a Deployment.
+    fn appliers(&self, name: &str) -> BTreeSet<String> {
+        let object = self.get(&["deployment", name, "--show-managed-fields"]);
+        let entries = object["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
+        let names = entries.iter().filter(|entry| entry["operation"] == "Apply");
+        names.filter_map(|entry| entry["manager"].as_str().map(str::to_owned)).collect()
     }
 
     /// Waits for an event about a workload.
@@ -245,17 +253,44 @@ async fn a_pin_stays_while_its_ledger_is_away_and_when_it_is_given_back() {
 
     // Given back: the pin stays, and is whoever's wants it.
     place.kubectl(&["label", "deployment", "app", "sacker.dev/rollout-"]);
-    let managers = || -> BTreeSet<String> {
-        let object = place.get(&["deployment", "app", "--show-managed-fields"]);
-        let entries = object["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
-        let names = entries.iter().filter(|entry| entry["operation"] == "Apply");
-        names.filter_map(|entry| entry["manager"].as_str().map(str::to_owned)).collect()
-    };
-    place.until("it is handed back", || !managers().contains("sacker-rollout")).await;
+    place.until("it is handed back", || !place.appliers("app").contains("sacker-rollout")).await;
     assert_eq!(pin_of(&place.get(&["deployment", "app"])["spec"]["template"]), second);
     bench.move_by_hand("live", 1).await;
     place.kubectl(&["delete", "deployment", "wrong", "nowhere"]);
     place.until("they are gone", || place.list("deployments").len() == 1).await;
     assert_eq!(pin_of(&place.get(&["deployment", "app"])["spec"]["template"]), second);
     assert!(operator.metric("sacker_reconcile_failures_total") == 0, "{}", operator.log());
+}
+
+#[tokio::test]
+async fn who_leaves_unseen_is_found_and_who_meddles_does_not_roll_pods_in_circles() {
+    let Some(cluster) = Cluster::start() else { return };
+    cluster.install_crds();
+    let first = operator(&cluster);
+    let bench = Bench::on(&cluster, None).await;
+    bench.versions(1).await;
+    bench.move_by_hand("live", 1).await;
+    let place = Place { cluster: &cluster, namespace: &bench.namespace };
+    let pin = format!("{}@live", bench.package);
+    let wanted = pinned(&bench, 1).await;
+    for name in ["left", "stays"] {
+        place.apply(&workload("Deployment", name, ENABLED, &bench.ledger_name, &pin, "replicas: 1"));
+        place.until_pinned("deployment", name, &wanted).await;
+    }
+    first.kill();
+    place.kubectl(&["label", "deployment", "left", "sacker.dev/rollout-"]);
+    let _second = operator(&cluster);
+    place.until("it is handed back", || !place.appliers("left").contains("sacker-rollout")).await;
+    assert_eq!(pin_of(&place.get(&["deployment", "left"])["spec"]["template"]), wanted);
+    assert!(place.appliers("stays").contains("sacker-rollout"), "the other one is still ours");
+
+    let meddle = json!({ "spec": { "template": { "metadata": { "annotations": { RESOLVED: "theirs" } } } } });
+    let mut corrected = Vec::new();
+    for _ in 0..2 {
+        place.kubectl(&["patch", "deployment", "stays", "--type=merge", "-p", &meddle.to_string()]);
+        place.until_pinned("deployment", "stays", &wanted).await;
+        corrected.push(Instant::now());
+    }
+    let between = corrected[1].duration_since(corrected[0]);
+    assert!(between >= Duration::from_secs(9), "corrected again after {between:?}");
 }

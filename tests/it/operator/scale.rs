@@ -6,9 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures::{StreamExt as _, stream};
 use sacker::ledger::Ledger;
-use sacker::model::{
-    Actor, Change, EventSource, NewVersion, PackageName, Sha256, TagChange, TagName, Version,
-};
+use sacker::model::{Actor, Change, EventSource, PackageName, TagChange, TagName, Version};
 use serde_json::{Value, json};
 
 use super::bench::{Bench, Conditions, version};
@@ -48,17 +46,7 @@ pub(super) async fn set(ledger: &dyn Ledger, package: &PackageName, tag: &str, t
 }
 
 pub(super) async fn add(ledger: &dyn Ledger, package: &PackageName) {
-    let content = unique("content");
-    let new = NewVersion {
-        sha256: Sha256::of(content.as_bytes()),
-        size: content.len() as u64,
-        basename: "app.jar".into(),
-        mode: 0o100_644,
-        metadata: BTreeMap::new(),
-        added_by: "ci".into(),
-        if_latest: None,
-        add_id: uuid::Uuid::new_v4().to_string(),
-    };
+    let new = super::bench::new_version();
     ledger.add(package, &new).await.expect("add");
 }
 
