@@ -25,6 +25,8 @@ pub enum Missing {
     Removed(PackageName, Version),
     /// The package exists, this tag does not.
     Tag(PackageName, TagName),
+    /// The tag exists, and never pointed to another version that is still there.
+    Earlier(PackageName, TagName),
     /// The store has no such blob.
     Blob(Sha256),
     /// The table, bucket or directory behind a URI does not exist.
@@ -40,6 +42,9 @@ impl fmt::Display for Missing {
                 write!(f, "version {version} of package '{package}' was removed")
             }
             Self::Tag(package, tag) => write!(f, "package '{package}' has no tag '{tag}'"),
+            Self::Earlier(package, tag) => {
+                write!(f, "no earlier version of tag '{tag}' of package '{package}'")
+            }
             Self::Blob(sha256) => write!(f, "no blob {sha256}"),
             Self::Backend(what) => write!(f, "{what} does not exist"),
         }

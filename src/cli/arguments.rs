@@ -133,6 +133,8 @@ pub(super) enum Command {
     Untag(commands::untag::Args),
     /// Show who moved tags where, when and why, newest last
     History(commands::history::Args),
+    /// Point a tag back to where it was before, and hold it there
+    Rollback(commands::rollback::Args),
     /// Stop everybody from moving a tag until it is released
     Hold(commands::hold::Args),
     /// End the hold of a tag
@@ -191,6 +193,7 @@ impl Command {
             Self::Tag(args) => (Some(&args.package), Some(&args.tag)),
             Self::Untag(args) => (Some(&args.package), Some(&args.tag)),
             Self::History(args) => (Some(&args.package), args.tag.as_ref()),
+            Self::Rollback(args) => (Some(&args.package), Some(&args.tag)),
             Self::Hold(args) => (Some(&args.package), Some(&args.tag)),
             Self::Release(args) => (Some(&args.package), Some(&args.tag)),
             Self::Disown(args) => (Some(&args.package), Some(&args.tag)),

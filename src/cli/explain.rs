@@ -33,7 +33,7 @@ async fn known(missing: &Missing, session: &Session<'_>) -> Known {
             Known { versions: versions(session, package).await, ..Known::default() }
         }
         Missing::Tag(package, _) => Known { tags: tags(session, package).await, ..Known::default() },
-        Missing::Blob(_) | Missing::Backend(_) => Known::default(),
+        Missing::Earlier(..) | Missing::Blob(_) | Missing::Backend(_) => Known::default(),
     }
 }
 

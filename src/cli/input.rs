@@ -37,10 +37,9 @@ pub(super) fn stored_tag(text: &str) -> Result<TagName> {
     Ok(tag)
 }
 
-/// The version of `--if-version`.
-pub(super) fn if_version(text: Option<&String>) -> Result<Option<Version>> {
-    text.map(|text| text.parse().map_err(|error| Error::invalid(format!("--if-version: {error}"))))
-        .transpose()
+/// The version that `option` gives.
+pub(super) fn version_of(option: &str, text: Option<&String>) -> Result<Option<Version>> {
+    text.map(|text| text.parse().map_err(|error| Error::invalid(format!("{option}: {error}")))).transpose()
 }
 
 /// The pairs of `--meta K=V`.

@@ -219,6 +219,8 @@ fn not_found(report: &mut Report, missing: &Missing, context: &Context, known: &
                 },
             }
         }
+        // Its hint knows the way out.
+        Missing::Earlier(..) => report.error = missing.to_string(),
         Missing::Blob(sha256) => {
             let store = context.store.as_deref().unwrap_or("the store");
             report.error = format!("{store} has no blob {sha256}");
@@ -256,6 +258,10 @@ fn owned(report: &mut Report, owner: &str, context: &Context) {
             "change the SackerTag that owns it: kubectl -n {} edit sackertag {}",
             typed(namespace),
             typed(name)
+        ));
+        report.hints.push(format!(
+            "or, to go back and let nobody move it forward again: sacker rollback {}",
+            arguments(context)
         ));
     }
     report.hints.push("or add --take-over: the owner then leaves the tag to you".into());

@@ -12,13 +12,15 @@ use tokio::sync::OnceCell;
 use super::actor;
 use super::arguments::Global;
 use super::message::{Context, Subject, typed};
-use super::output::Printer;
+use super::output::{Printer, print_warning};
 use crate::config::{Configuration, Flags, Origin};
 use crate::connect::Connect;
 use crate::environment::Environment;
 use crate::error::{Error, Meaning, Missing, Result};
 use crate::ledger::{self, InitOptions, Ledger, TagOutcome};
-use crate::model::{Actor, Change, EventSource, PackageName, TagChange, TagName};
+use crate::model::{
+    Actor, Change, Current, EventSource, Next, PackageName, TagChange, TagName, TagState, next_event,
+};
 use crate::store::{self, Store};
 
 /// One run of one command.
@@ -123,6 +125,16 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// What the ledger would do with a change of a tag that is as `state` says, for a dry run.
+    pub(super) fn decide(&self, state: Option<&TagState>, change: &TagChange) -> Result<Next> {
+        let current = Current {
+            version: state.and_then(|state| state.version),
+            last: state.and_then(|state| state.event.clone()),
+        };
+        next_event(&current, change, self.connect.clock.now())
+            .map_err(|meaning| Error::new(meaning, "change the tag"))
+    }
+
     /// A change of a tag by this user.
     pub(super) fn tag_change(&self, change: Change, reason: Option<&String>) -> TagChange {
         let actor = Actor { by: self.actor.clone(), reason: reason.cloned(), source: EventSource::Cli };
@@ -163,6 +175,15 @@ impl<'a> Session<'a> {
             init: self.init(),
             verbose: false,
         }
+    }
+}
+
+/// Says so where a change was made and its copy in the history was not yet.
+pub(super) fn warn_of_pending_archive(outcome: &TagOutcome) {
+    if outcome.archive_pending {
+        print_warning(format_args!(
+            "the move stands, but its copy in the history could not be written; the next 'sacker history' writes it"
+        ));
     }
 }
 

@@ -24,7 +24,7 @@ pub fn place(meaning: &Meaning) -> (Class, Reason) {
     match meaning {
         Meaning::NotFound(missing) => match missing {
             Missing::Package(_) => (Class::Waiting, Reason::PackageNotFound),
-            Missing::Version(..) | Missing::Removed(..) | Missing::Blob(_) => {
+            Missing::Version(..) | Missing::Removed(..) | Missing::Earlier(..) | Missing::Blob(_) => {
                 (Class::Waiting, Reason::VersionNotFound)
             }
             Missing::Tag(..) => (Class::Waiting, Reason::FollowedTagNotFound),

@@ -228,9 +228,8 @@ async fn round(
     whole: bool,
 ) -> u64 {
     let start = context.clock.monotonic();
-    let batches: Vec<_> = packages.chunks(BATCH).map(<[PackageName]>::to_vec).collect();
     let look = |batch: Vec<PackageName>| async move { look(context, name, open, known, &batch).await };
-    let mut reads = futures::stream::iter(batches).map(look).buffer_unordered(CALLS);
+    let mut reads = futures::stream::iter(batches(packages)).map(look).buffer_unordered(CALLS);
     let (mut changes, mut complete) = (0, true);
     while complete && let Some(views) = reads.next().await {
         for (package, view) in views {
@@ -265,6 +264,19 @@ async fn round(
         context.metrics.polled(context.clock.monotonic().saturating_sub(start), changes, complete);
     }
     changes
+}
+
+/// What to ask for in one call each: one package first, then twice as many each time. A ledger that fell silent since the
+/// last round is found out by the first few requests, and not by as many as a round makes at its height.
+fn batches(packages: &[PackageName]) -> Vec<Vec<PackageName>> {
+    let mut batches = Vec::new();
+    let (mut rest, mut size) = (packages, 1);
+    while !rest.is_empty() {
+        let (batch, later) = rest.split_at(size.min(rest.len()));
+        batches.push(batch.to_vec());
+        (rest, size) = (later, (size * 2).min(BATCH));
+    }
+    batches
 }
 
 /// Reads some packages in one call.
@@ -320,6 +332,19 @@ fn is_settled(tag: &SackerTag, seen: &Seen) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_round_begins_with_few_packages_and_leaves_none_out() {
+        for count in [0, 1, 2, 3, 31, 32, 100] {
+            let packages: Vec<_> =
+                (0..count).map(|number| PackageName::existing(format!("package-{number}"))).collect();
+            let batches = batches(&packages);
+            assert_eq!(batches.concat(), packages);
+            let sizes: Vec<_> = batches.iter().map(Vec::len).collect();
+            assert!(sizes.iter().zip([1, 2, 4, 8, 16]).all(|(size, most)| *size <= most), "{sizes:?}");
+            assert!(sizes.iter().all(|size| (1..=BATCH).contains(size)), "{sizes:?}");
+        }
+    }
 
     #[test]
     fn a_quiet_ledger_is_polled_less_often_and_a_change_makes_it_fast_again() {

@@ -6,6 +6,7 @@
 mod access;
 mod at;
 mod digest;
+mod earlier;
 mod event;
 mod glob;
 mod name;
@@ -22,6 +23,8 @@ pub use access::{
 };
 pub use at::{NewestAt, TagAt, added_at, newest_at, tag_at};
 pub use digest::{Hasher, Sha256};
+#[cfg(feature = "cli")]
+pub use earlier::earlier;
 pub use event::{ChainBreak, Event, EventKind, EventSource, Hold, verify_chain};
 pub use glob::Glob;
 #[cfg(feature = "cli")]

@@ -12,6 +12,7 @@ pub(crate) mod home;
 mod killed;
 mod past;
 mod promotion;
+mod rollback;
 mod transfers;
 mod upkeep;
 mod verify;

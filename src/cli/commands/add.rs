@@ -51,7 +51,7 @@ pub(in crate::cli) struct Args {
 pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
     let package = PackageName::new(&args.package)?;
     let metadata = input::metadata(&args.metadata)?;
-    let if_latest = input::if_version(args.if_version.as_ref())?;
+    let if_latest = input::version_of("--if-version", args.if_version.as_ref())?;
     let expected = args.sha256.as_deref().map(str::parse::<Sha256>).transpose()?;
     // Both must be configured before a byte is read.
     session.configuration.ledger()?;

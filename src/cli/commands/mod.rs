@@ -18,6 +18,7 @@ pub(super) mod prune;
 pub(super) mod release;
 pub(super) mod remove;
 pub(super) mod resolve;
+pub(super) mod rollback;
 pub(super) mod tag;
 pub(super) mod tags;
 pub(super) mod untag;
@@ -40,6 +41,7 @@ pub(super) async fn run(command: &Command, session: &Session<'_>) -> Outcome {
         Command::Tag(args) => tag::run(args, session).await,
         Command::Untag(args) => untag::run(args, session).await,
         Command::History(args) => history::run(args, session).await,
+        Command::Rollback(args) => rollback::run(args, session).await,
         Command::Hold(args) => hold::run(args, session).await,
         Command::Release(args) => release::run(args, session).await,
         Command::Disown(args) => disown::run(args, session).await,

@@ -5,13 +5,11 @@ use crate::cli::failure::Outcome;
 use crate::cli::input;
 use crate::cli::items::TagItem;
 use crate::cli::message::typed;
-use crate::cli::output::print_warning;
-use crate::cli::session::Session;
-use crate::error::{Error, Result};
+use crate::cli::session::{Session, warn_of_pending_archive};
+use crate::error::Error;
 use crate::ledger::TagOutcome;
 use crate::model::{
-    Change, Claim, Current, EventKind, Expected, Next, PackageName, Spec, TagChange, TagName, Version,
-    next_event,
+    Change, Claim, EventKind, Expected, Next, PackageName, Spec, TagChange, TagName, Version,
 };
 
 #[derive(Debug, clap::Args)]
@@ -48,7 +46,7 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
     let package = PackageName::new(&args.package)?;
     let spec: Spec = args.version.parse()?;
     let tag = TagName::new(&args.tag).map_err(|error| swapped(error, args))?;
-    let if_version = input::if_version(args.if_version.as_ref())?;
+    let if_version = input::version_of("--if-version", args.if_version.as_ref())?;
     let ledger = session.ledger().await?;
     // A tag holds a number, never a word: what names a version is resolved first.
     let to = match spec {
@@ -109,11 +107,7 @@ fn tell(session: &Session<'_>, package: &PackageName, tag: &TagName, to: Version
             printer.note(format_args!("tag '{tag}' of package '{package}' now points to version {to}"));
         }
     }
-    if outcome.archive_pending {
-        print_warning(format_args!(
-            "the move stands, but its copy in the history could not be written; the next 'sacker history' writes it"
-        ));
-    }
+    warn_of_pending_archive(outcome);
 }
 
 /// Decides as the ledger would, from what is there now.
@@ -127,13 +121,9 @@ async fn dry_run(
     let ledger = session.ledger().await?;
     ledger.resolve(package, &Spec::Version(to)).await?;
     let state = ledger.tag(package, tag).await?;
-    let current = Current {
-        version: state.as_ref().and_then(|state| state.version),
-        last: state.and_then(|state| state.event),
-    };
-    let next = decide(&current, change, session)?;
-    let now = current
-        .version
+    let next = session.decide(state.as_ref(), change)?;
+    let now = state
+        .and_then(|state| state.version)
         .map_or_else(|| "is not set".to_owned(), |version| format!("points to version {version}"));
     match next {
         Next::Unchanged => {
@@ -146,9 +136,4 @@ async fn dry_run(
             .note(format_args!("would point tag '{tag}' of package '{package}' to version {to}; it {now}")),
     }
     Ok(())
-}
-
-fn decide(current: &Current, change: &TagChange, session: &Session<'_>) -> Result<Next> {
-    next_event(current, change, session.connect.clock.now())
-        .map_err(|meaning| Error::new(meaning, "change the tag"))
 }

@@ -130,6 +130,7 @@ fn a_held_owned_or_moved_tag() {
     insta::assert_snapshot!(failed(Meaning::Owned { owner: "k8s:prod/web/frontend-live".into() }), @r"
     error: tag 'live' of package 'frontend' is owned by 'k8s:prod/web/frontend-live'
     hint: change the SackerTag that owns it: kubectl -n web edit sackertag frontend-live
+    hint: or, to go back and let nobody move it forward again: sacker rollback frontend live
     hint: or add --take-over: the owner then leaves the tag to you
     ");
     insta::assert_snapshot!(failed(Meaning::Conflict { expected: "version 2".into(), found: "version 3".into() }), @r"

@@ -6,7 +6,7 @@ use rstest::rstest;
 
 use super::home::Home;
 
-const COMMANDS: [&str; 23] = [
+const COMMANDS: [&str; 24] = [
     "list",
     "versions",
     "tags",
@@ -16,6 +16,7 @@ const COMMANDS: [&str; 23] = [
     "tag",
     "untag",
     "history",
+    "rollback",
     "hold",
     "release",
     "disown",

@@ -7,7 +7,9 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
 use sacker::connect::Connect;
+use sacker::error::Meaning;
 use sacker::ledger::{self, Ledger};
+use sacker::model::{Actor, Change, Claim, EventSource, PackageName, TagChange, TagName, Version};
 use tempfile::TempDir;
 
 /// The package that most tests use.
@@ -139,6 +141,17 @@ impl Home {
     pub(crate) async fn ledger(&self) -> Arc<dyn Ledger> {
         let uri = format!("file://{}", self.data().join("ledger").display());
         ledger::open(&uri.parse().expect("a URI"), &Connect::default()).await.expect("the ledger opens")
+    }
+
+    /// Moves `live` to `version` as the operator does it for a SackerTag.
+    pub(crate) async fn robot_moves(&self, version: i64) -> Result<(), Meaning> {
+        let actor = Actor { by: "operator".into(), reason: None, source: EventSource::Operator };
+        let to = Version::new(version).expect("positive");
+        let change = TagChange::new(Change::Move { to, hold: None }, actor)
+            .claiming(Claim::Owner("k8s:prod/web/frontend-live".into()));
+        let (package, tag) = (PackageName::existing(PACKAGE), TagName::existing("live"));
+        let outcome = self.ledger().await.change_tag(&package, &tag, &change).await;
+        outcome.map(|_| ()).map_err(|error| error.meaning().clone())
     }
 
     /// The file of the only blob whose content is `content`.

@@ -1,20 +1,8 @@
 //! Tags: moving, guarding, taking over, holding, removing, and what the history says of it.
 
 use sacker::error::Meaning;
-use sacker::model::{Actor, Change, Claim, EventSource, PackageName, TagChange, TagName, Version};
 
 use super::home::{Home, PACKAGE};
-
-/// Moves `live` to `version` as the operator does it for a SackerTag.
-async fn robot_moves(home: &Home, version: i64) -> Result<(), Meaning> {
-    let actor = Actor { by: "operator".into(), reason: None, source: EventSource::Operator };
-    let to = Version::new(version).expect("positive");
-    let change = TagChange::new(Change::Move { to, hold: None }, actor)
-        .claiming(Claim::Owner("k8s:prod/web/frontend-live".into()));
-    let (package, tag) = (PackageName::existing(PACKAGE), TagName::existing("live"));
-    let outcome = home.ledger().await.change_tag(&package, &tag, &change).await;
-    outcome.map(|_| ()).map_err(|error| error.meaning().clone())
-}
 
 fn live(home: &Home) -> String {
     home.run(&["info", PACKAGE, "live", "-o", "json"]).json()["version"].to_string()
@@ -157,9 +145,10 @@ fn a_dry_run_decides_and_changes_nothing() {
 #[tokio::test]
 async fn somebody_elses_tag_is_left_alone_unless_taken_over() {
     let home = Home::with_two_versions();
-    robot_moves(&home, 1).await.expect("the robot moves it");
+    home.robot_moves(1).await.expect("the robot moves it");
     let refused = "error: tag 'live' of package 'frontend-server' is owned by 'k8s:prod/web/frontend-live'\n\
                    hint: change the SackerTag that owns it: kubectl -n web edit sackertag frontend-live\n\
+                   hint: or, to go back and let nobody move it forward again: sacker rollback frontend-server live\n\
                    hint: or add --take-over: the owner then leaves the tag to you";
     home.run(&["tag", PACKAGE, "2", "live"]).fails(4, refused);
     home.run(&["untag", PACKAGE, "live", "--yes"]).fails(4, refused);
@@ -174,16 +163,16 @@ async fn somebody_elses_tag_is_left_alone_unless_taken_over() {
     let owner = home.run(&["tags", PACKAGE, "-o", "json"]).json()[0]["owner"].clone();
     assert_eq!(owner, "cli:tester");
     // The robot now finds an owner that is not itself, and other people are not kept out.
-    assert!(matches!(robot_moves(&home, 1).await, Err(Meaning::Owned { .. })));
+    assert!(matches!(home.robot_moves(1).await, Err(Meaning::Owned { .. })));
     home.run(&["tag", PACKAGE, "1", "live"]).answer();
     home.run(&["untag", PACKAGE, "live", "--yes"]).answer();
-    robot_moves(&home, 2).await.expect("nobody owns a tag that was removed");
+    home.robot_moves(2).await.expect("nobody owns a tag that was removed");
 }
 
 #[tokio::test]
 async fn a_tag_that_was_taken_over_is_handed_back() {
     let home = Home::with_two_versions();
-    robot_moves(&home, 1).await.expect("the robot moves it");
+    home.robot_moves(1).await.expect("the robot moves it");
     home.run(&["tag", PACKAGE, "2", "live", "--take-over"]).answer();
     home.run(&["disown", PACKAGE, "live"]).fails(
         2,
@@ -199,7 +188,7 @@ async fn a_tag_that_was_taken_over_is_handed_back() {
         (again.answer(), again.stderr.as_str()),
         ("", "note: tag 'live' of package 'frontend-server' has no owner\n")
     );
-    robot_moves(&home, 1).await.expect("the robot has it again");
+    home.robot_moves(1).await.expect("the robot has it again");
     // Also what a robot owns that does not run any more.
     home.run(&["disown", PACKAGE, "live", "--yes"]).answer();
     assert!(home.run(&["tags", PACKAGE, "-o", "json"]).json()[0]["owner"].is_null());

@@ -290,12 +290,13 @@ spec:
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
-    /// The notes of the Events about an object of this bench that have one of these reasons.
+    /// The notes of the Events about an object of this bench that have one of these reasons, or any if
+    /// none is given.
     pub(crate) async fn notes(&self, name: &str, reasons: &[&str]) -> Vec<String> {
         let events = self.api.list(EVENT, &self.namespace).await;
         let is_meant = |event: &&Value| {
             event["regarding"]["name"] == name
-                && event["reason"].as_str().is_some_and(|it| reasons.contains(&it))
+                && (reasons.is_empty() || event["reason"].as_str().is_some_and(|it| reasons.contains(&it)))
         };
         let note = |event: &Value| event["note"].as_str().unwrap_or_default().to_owned();
         events.iter().filter(is_meant).map(note).collect()
