@@ -65,7 +65,14 @@ async fn only_who_may_promote_moves_a_tag_and_the_history_says_who() {
     let namespace = bench.namespace.as_str();
     bench.versions(2).await;
     for user in ["ann", "bob"] {
-        grant(&cluster, namespace, user, "get,list,create,update,patch", "sackertags.sacker.dev", None);
+        grant(
+            &cluster,
+            namespace,
+            user,
+            "get,list,create,update,patch,delete",
+            "sackertags.sacker.dev",
+            None,
+        );
     }
     grant(&cluster, namespace, "ann", "promote", "sackertags.sacker.dev", Some("live"));
     grant(&cluster, namespace, "bob", "promote", "sackertags.sacker.dev", Some("canary"));
@@ -119,8 +126,26 @@ async fn only_who_may_promote_moves_a_tag_and_the_history_says_who() {
     assert_eq!(by("live").await, ["ann", "ann"]);
     assert_eq!(by("canary").await, ["bob"]);
 
-    // A tag goes with the operator's finalizer, which is no promotion.
-    cluster.kubectl(&["-n", namespace, "delete", "sackertag", "live", "--timeout=30s"]).success();
+    // A tag that goes with its object is a move like any other; one that stays is none. The operator takes its finalizer
+    // away in both cases.
+    let with_its_tag =
+        ["patch", "sackertag", "live", "--type=merge", "-p", r#"{"spec": {"deletionPolicy": "Delete"}}"#];
+    kubectl_as(&cluster, "bob", namespace, &with_its_tag, "").failure();
+    kubectl_as(&cluster, "ann", namespace, &with_its_tag, "").success();
+    let delete = |user: &str, name: &str| {
+        kubectl_as(&cluster, user, namespace, &["delete", "sackertag", name, "--timeout=30s"], "")
+    };
+    let refused = delete("bob", "live").failure();
+    assert!(refused.contains(&expected), "{refused}");
+    delete("ann", "live").success();
+    assert_eq!(bench.points_at("live").await, None);
+    delete("ann", "canary").success();
+    assert_eq!(bench.points_at("canary").await, Some(1));
+    // Who deletes a namespace is not asked about its tags.
+    apply("ann", &bench.tag_yaml(namespace, "live", "live", "version: 1, deletionPolicy: Delete")).success();
+    bench.until_applied("live", 1).await;
+    cluster.kubectl(&["delete", "namespace", namespace, "--timeout=60s"]).success();
+    assert_eq!(bench.points_at("live").await, None);
     operator.terminate();
     assert_eq!(operator.wait(PATIENCE), Some(0), "{}", operator.log());
 }
@@ -260,7 +285,8 @@ spec:
         kubectl_as(&cluster, "ann", &namespace, &["create", "-f", "-"], &yaml).success();
 
         let template = |metadata: &str| format!(r#"{{"spec": {{"template": {{"metadata": {metadata}}}}}}}"#);
-        let pin = template(r#"{"annotations": {"resolved.sacker.dev/app": "a@1+sha256:00"}}"#);
+        let pin = template(r#"{"annotations": {"resolved.sacker.dev/app": "a@1+sha256:DIGEST"}}"#)
+            .replace("DIGEST", &"0".repeat(64));
         let patch = |user: &str, patch: &str| {
             let arguments = ["patch", name, "app", "--type=merge", "-p", patch];
             kubectl_as(&cluster, user, &namespace, &arguments, "")
@@ -270,7 +296,8 @@ spec:
         patch(ROLLOUT, &template(r#"{"annotations": {"resolved.sacker.dev/app": null}}"#)).success();
         let applied = format!(
             r#"{{"apiVersion": "apps/v1", "kind": "{kind}", "metadata": {{"name": "app"}}, "spec": {{"template": {{"metadata":
-            {{"annotations": {{"resolved.sacker.dev/app": "a@1+sha256:00"}}}}}}}}}}"#
+            {{"annotations": {{"resolved.sacker.dev/app": "{}"}}}}}}}}}}"#,
+            format_args!("a@1+sha256:{}", "0".repeat(64))
         );
         let apply = ["apply", "--server-side", "--field-manager=sacker-rollout", "-f", "-"];
         rollout(&apply, &applied).success();
@@ -278,6 +305,8 @@ spec:
             template(r#"{"annotations": {"prometheus": "no"}}"#),
             template(r#"{"annotations": {"prometheus": null}}"#),
             template(r#"{"annotations": {"other.dev/app": "x"}}"#),
+            template(r#"{"annotations": {"resolved.sacker.dev/app": "a@live"}}"#),
+            template(r#"{"annotations": {"resolved.sacker.dev/app": "a@1+sha256:00"}}"#),
             template(r#"{"labels": {"more": "x"}}"#),
             r#"{"spec": {"template": {"spec": {"hostNetwork": true}}}}"#.to_owned(),
             r#"{"spec": {"template": {"spec": {"serviceAccountName": "admin"}}}}"#.to_owned(),
