@@ -10,6 +10,7 @@ mod crds;
 mod credentials;
 mod dump;
 mod dynamo;
+mod evidence;
 mod faultgate;
 mod fetch;
 mod histories;
