@@ -1,5 +1,6 @@
 //! Many objects: those of a noisy namespace cost the others nothing, and a wait for many never returns early.
 
+use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -28,6 +29,20 @@ fn hopeless(random: &mut fastrand::Rng, ledger: &str, number: usize) -> String {
     }
 }
 
+/// Moves each of the good tags to `target`, one after the other. How long each took, sorted.
+async fn promotions(bench: &Bench<'_>, good: usize, target: i64) -> Vec<Duration> {
+    let mut times = Vec::new();
+    for number in 0..good {
+        let name = format!("good-{number}");
+        let asked = Instant::now();
+        bench.api.patch(TAG, &bench.namespace, &name, json!({ "spec": { "version": target } })).await;
+        bench.until_applied(&name, target).await;
+        times.push(asked.elapsed());
+    }
+    times.sort();
+    times
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_noisy_namespace_costs_the_others_nothing() {
     let Some(cluster) = Cluster::start() else { return };
@@ -46,39 +61,35 @@ async fn a_noisy_namespace_costs_the_others_nothing() {
     }
     cluster.kubectl_with(&["create", "-f", "-"], &yaml).success();
     bench.until_all_applied(&bench.namespace, good, 1, PATIENCE).await;
-    let promote = async |rounds: i64| {
-        let mut times = Vec::new();
-        for round in 0..rounds {
-            let name = format!("good-{}", round % 100);
-            let to = json!({ "spec": { "version": 2 - (round / 100) % 2 } });
-            let asked = Instant::now();
-            bench.api.patch(TAG, &bench.namespace, &name, to).await;
-            bench.until_applied(&name, 2 - (round / 100) % 2).await;
-            times.push(asked.elapsed());
-        }
-        times.sort();
-        (times[times.len() / 2], times[times.len() - 1])
-    };
-    let (alone, _) = promote(30).await;
-
-    let noisy = cluster.namespace(&[("team", &bench.team)]).await;
+    let mut target = 1;
+    // What the API server has to do beside costs time as well, on the same cores. So both are measured beside a namespace
+    // that fills up: with as many objects that are no concern of the operator's, and with those that are.
     let count = tier::figure(500, 10_000);
+    let mut beside = async |yaml: &str| {
+        target = 3 - target;
+        std::thread::scope(|scope| {
+            let filling = scope.spawn(|| cluster.kubectl_with(&["create", "-f", "-"], yaml).success());
+            let runtime = tokio::runtime::Handle::current();
+            let times = tokio::task::block_in_place(|| runtime.block_on(promotions(&bench, good, target)));
+            filling.join().expect("kubectl ends");
+            times
+        })
+    };
+    let noisy = cluster.namespace(&[("team", &bench.team)]).await;
+    let mut others = String::new();
     let mut yaml = String::new();
     for number in 0..count {
         let spec = hopeless(&mut random, &bench.ledger_name, number);
+        let _ = writeln!(
+            others,
+            "---\n{{apiVersion: v1, kind: ConfigMap, metadata: {{namespace: {noisy}, name: other-{number}}}, data: {{spec: '{spec}'}}}}"
+        );
         yaml += &super::bench::object_yaml("SackerTag", &noisy, &format!("bad-{number}"), &spec);
     }
-    // While they come: the good ones are promoted beside them.
-    let creating = std::thread::scope(|scope| {
-        let handle = scope.spawn(|| cluster.kubectl_with(&["create", "-f", "-"], &yaml).success());
-        let runtime = tokio::runtime::Handle::current();
-        let beside = tokio::task::block_in_place(|| runtime.block_on(promote(100)));
-        handle.join().expect("kubectl ends");
-        beside
-    });
-    let (beside, slowest) = creating;
-    assert!(slowest <= Duration::from_secs(5), "{slowest:?} beside the noisy ones");
-    bench.until_all_applied(&bench.namespace, good, 2, PATIENCE).await;
+    let alone = beside(&others).await;
+    let crowded = beside(&yaml).await;
+    assert!(crowded[99] <= Duration::from_secs(5), "{:?} beside the noisy ones", crowded[99]);
+    bench.until_all_applied(&bench.namespace, good, target, PATIENCE).await;
     eventually("every bad one says why", PATIENCE, async || {
         let objects = bench.api.list(TAG, &noisy).await;
         let says_why = |object: &serde_json::Value| {
@@ -88,15 +99,23 @@ async fn a_noisy_namespace_costs_the_others_nothing() {
         objects.len() == count && objects.iter().all(says_why)
     })
     .await;
-    bench.until_all_applied(&bench.namespace, good, 2, PATIENCE).await;
+    bench.until_all_applied(&bench.namespace, good, target, PATIENCE).await;
     assert!(!operator.log().contains("panicked"), "{}", operator.log());
     say(&format!(
-        "a promotion: {alone:?} alone, {beside:?} beside {count} hopeless ones, at most {slowest:?}"
+        "a promotion beside {count} other objects: {:?}, at most {:?}; beside as many hopeless SackerTags: {:?}, at most {:?}",
+        alone[50], alone[99], crowded[50], crowded[99]
     ));
     tier::summary(&format!(
-        "R16 bad={count} good={good} median_alone={alone:?} median_beside={beside:?} slowest={slowest:?} violations=0 seconds={}",
+        "R16 bad={count} good={good} median={:?} slowest={:?} median_without={:?} slowest_without={:?} violations=0 seconds={}",
+        crowded[50],
+        crowded[99],
+        alone[50],
+        alone[99],
         start.elapsed().as_secs()
     ));
+    // Twice is the goal, which the summary shows. The operator, the API server, etcd and kubectl share the cores with
+    // whatever else runs there, so more than that is left to them.
+    assert!(crowded[50] < alone[50] * 3, "{:?} is far slower than {:?}", crowded[50], alone[50]);
 }
 
 #[tokio::test]
