@@ -150,6 +150,53 @@ async fn only_who_may_promote_moves_a_tag_and_the_history_says_who() {
     assert_eq!(operator.wait(PATIENCE), Some(0), "{}", operator.log());
 }
 
+#[tokio::test]
+async fn tenants_wish_and_never_write_a_status() {
+    let Some(cluster) = Cluster::start() else { return };
+    cluster.install_crds();
+    let bench = Bench::on(&cluster, None).await;
+    let namespace = bench.namespace.as_str();
+    bench.versions(2).await;
+    install(&cluster, "rbac/tenants.yaml");
+    for (user, role) in [("ann", "edit"), ("bob", "view")] {
+        let (role, user_flag) = (format!("--clusterrole={role}"), format!("--user={user}"));
+        let bind = ["-n", namespace, "create", "rolebinding", user, &role, &user_flag];
+        cluster.kubectl(&bind).success();
+    }
+    let operator = operator(&cluster, &[]);
+    let live = bench.tag_yaml(namespace, "live", "live", "version: 1");
+    // The roles of Kubernetes take these up in a moment.
+    until("who may edit may wish", || {
+        let answer = kubectl_as(&cluster, "ann", namespace, &["apply", "-f", "-"], &live);
+        (answer.code == Some(0)).then_some(())
+    })
+    .await;
+    let object = bench.until_applied("live", 1).await;
+    until("who may view may look", || {
+        let answer = kubectl_as(&cluster, "bob", namespace, &["get", "stag,spkg"], "");
+        (answer.code == Some(0)).then_some(())
+    })
+    .await;
+    let forged = r#"{"status": {"version": 2}}"#;
+    for user in ["ann", "bob"] {
+        let patch = ["patch", "sackertag", "live", "--subresource=status", "--type=merge", "-p", forged];
+        let refused = kubectl_as(&cluster, user, namespace, &patch, "").failure();
+        assert!(refused.contains("Forbidden") || refused.contains("forbidden"), "{user}: {refused}");
+        // Past the status subresource the API server drops what a client says of the status.
+        let patch = ["patch", "sackertag", "live", "--type=merge", "-p", forged];
+        let patched = kubectl_as(&cluster, user, namespace, &patch, "");
+        assert_eq!(patched.code == Some(0), user == "ann", "{}", patched.stderr);
+        let may = ["auth", "can-i", "promote", "sackertags.sacker.dev/live"];
+        assert_eq!(kubectl_as(&cluster, user, namespace, &may, "").stdout.trim(), "no", "{user}");
+    }
+    let now = bench.api.get(TAG, namespace, "live").await.expect("it is there");
+    assert_eq!(now["status"], object["status"]);
+    let refused = kubectl_as(&cluster, "bob", namespace, &["delete", "sackertag", "live"], "").failure();
+    assert!(refused.contains("forbidden"), "{refused}");
+    operator.terminate();
+    assert_eq!(operator.wait(PATIENCE), Some(0), "{}", operator.log());
+}
+
 fn pod(name: &str, labels: &str, annotations: &str) -> String {
     format!(
         "
