@@ -12,14 +12,17 @@ use std::fs::File;
 use std::path::PathBuf;
 
 use clap::Parser;
-use faultgate::{Gate, TcpGate, parse_fault, parse_rules};
+use faultgate::{Gate, TcpGate, Upstream, parse_fault, parse_rules};
 
 /// A fault proxy: passes requests on, and does to them what its rules say.
 #[derive(Parser)]
 struct Arguments {
-    /// Where requests go: `http://host:port`, or `host:port` with --tcp.
+    /// Where requests go: `http://host:port`, `https://host:port` with --ca, or `host:port` with --tcp.
     #[arg(long)]
     upstream: String,
+    /// The authorities that the server's certificate may come from, as PEM.
+    #[arg(long)]
+    ca: Option<PathBuf>,
     /// Where clients come.
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: String,
@@ -51,7 +54,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Ok(());
     }
     let log = arguments.log.map(File::create).transpose()?;
-    let gate = Gate::start_on(&arguments.upstream, arguments.seed, &arguments.listen, log)?;
+    let mut upstream = Upstream::new(&arguments.upstream);
+    if let Some(path) = arguments.ca {
+        upstream = upstream.trusting(&std::fs::read(path)?)?;
+    }
+    let gate = Gate::start_on(&upstream, arguments.seed, &arguments.listen, log)?;
     if let Some(path) = arguments.rules {
         gate.set_rules(parse_rules(&std::fs::read_to_string(path)?)?);
     }

@@ -12,7 +12,7 @@ use kube::api::{Api, ListParams};
 use kube::core::PartialObjectMeta;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::reflector::{Store, store::Writer};
-use kube::runtime::watcher::{self, watcher};
+use kube::runtime::watcher;
 use kube::{Client, CustomResourceExt, Resource};
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
@@ -23,7 +23,7 @@ use super::context::{Context, Name};
 use super::error::is_status;
 use super::http::Readiness;
 use super::metrics::Objects;
-use super::watch::{Change, Guarded, drive};
+use super::watch::{Change, Guarded, drive, events};
 use super::{rollout, route};
 use crate::api::conditions::{Condition, ConditionType, find};
 use crate::api::{MANAGED_BY, Reason, SackerLedger, SackerPackage, SackerTag};
@@ -177,7 +177,7 @@ where
     let api: Api<K> = Api::all(context.client.clone());
     // Who manages which field is of no use here, and makes up half of many an object.
     let events =
-        watcher(api, config).default_backoff().modify(|object| object.meta_mut().managed_fields = None);
+        events(api, config).default_backoff().modify(|object| object.meta_mut().managed_fields = None);
     async move {
         let heard = || context.metrics.heard(kind, context.clock.now());
         drive(events, writer, kind, heard, |change| routed(&context, &change)).await;
@@ -193,7 +193,7 @@ fn follow_workloads<K: rollout::Watched>(
 ) -> BoxFuture<'static, ()> {
     let context = context.clone();
     let config = watcher::Config::default().timeout(seconds).labels(&rollout::selector());
-    let events = watcher(Api::<Guarded<K>>::all(context.client.clone()), config).default_backoff();
+    let events = events(Api::<Guarded<K>>::all(context.client.clone()), config).default_backoff();
     async move {
         let heard = || context.metrics.heard(kind, context.clock.now());
         drive(events, Writer::new(()), kind, heard, |change| context.rollouts.changed(&change)).await;

@@ -23,6 +23,9 @@ use crate::telemetry;
 /// How long the Kubernetes API may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How much longer than a watch a connection to it may be silent: a watch finds out by itself, 5 s after its time.
+const SILENCE_MARGIN: Duration = Duration::from_secs(10);
+
 /// The operator: keeps tags where SackerTags say, and shows packages in the cluster.
 #[derive(Debug, Parser)]
 #[command(
@@ -202,7 +205,7 @@ fn run_operator(run: Run) -> Result<()> {
     let outcome = runtime.block_on(async {
         let stop = shutdown::on_signal()
             .map_err(|error| Error::new(Meaning::Other, "listen for signals").with_source(error))?;
-        let config = client_config().await?;
+        let config = client_config(run.watch_timeout).await?;
         let namespace = config.default_namespace.clone();
         let client = Client::try_from(config).map_err(|error| unusable(&error))?;
         operator::run(client, settings(run, environment, namespace), stop).await
@@ -212,9 +215,14 @@ fn run_operator(run: Run) -> Result<()> {
     outcome
 }
 
-async fn client_config() -> Result<Config> {
+async fn client_config(watch_timeout: Duration) -> Result<Config> {
     let mut config = Config::infer().await.map_err(|error| unusable(&error))?;
     config.connect_timeout = Some(CONNECT_TIMEOUT);
+    // A watch that is open has a limit of its own. A list, a write, or a watch that is not answered at all would be waited
+    // for without end on a connection whose other end is gone without a word.
+    config.read_timeout = Some(watch_timeout + SILENCE_MARGIN);
+    // Else the time that a connection was not used would count, too.
+    config.reset_reader_on_write = true;
     Ok(config)
 }
 

@@ -4,13 +4,16 @@
 //! but where it is routed (`route.rs`).
 
 use std::collections::HashMap;
+use std::fmt::Debug;
 use std::sync::Arc;
 
-use futures::{Stream, StreamExt as _};
-use kube::Resource;
+use futures::{Stream, StreamExt as _, stream};
+use kube::api::Api;
+use kube::{Error, Resource};
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{Lookup as _, ObjectRef, Store, store::Writer};
-use kube::runtime::watcher::{self, Event};
+use kube::runtime::watcher::{self, Event, watcher};
+use serde::de::DeserializeOwned;
 use tracing::warn;
 
 /// An object that may not be readable: one that is not must not stop the watch of the others.
@@ -40,6 +43,28 @@ impl<K: Resource> Change<K> {
             _ => true,
         }
     }
+}
+
+/// Lists and watches. When the start of a watch is refused because its version is too old, it lists anew: kube does so
+/// where an event of the watch says it, and asks for the same version again and again where the reply does.
+pub fn events<K>(
+    api: Api<K>,
+    config: watcher::Config,
+) -> impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static
+where
+    K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    let start = move || watcher(api.clone(), config.clone()).boxed();
+    stream::unfold((start, None), async |(start, watching)| {
+        let mut watching = watching.unwrap_or_else(&start);
+        let event = watching.next().await?;
+        let watching = if is_expired(&event) { None } else { Some(watching) };
+        Some((event, (start, watching)))
+    })
+}
+
+fn is_expired<K>(event: &watcher::Result<Event<K>>) -> bool {
+    matches!(event, Err(watcher::Error::WatchStartFailed(Error::Api(status))) if status.code == 410)
 }
 
 /// Feeds `writer` with `events` and calls `observe` with each change, after the cache shows it. A relist becomes changes

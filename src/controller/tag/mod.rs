@@ -1,10 +1,12 @@
 //! The SackerTag controller: the one that writes tags.
 //!
-//! A pass is [`dereference`] (all reads) -> [`decide`] (pure) -> [`apply`] (all writes) -> [`status`]. After a crash
+//! A pass is [`dereference`] (all reads) -> [`decide`] (pure) -> [`current`] (whether the object still says so) ->
+//! [`apply`] (all writes) -> [`status`]. After a crash
 //! anywhere the next pass reaches the same state, since each decides from the ledger and not from what it remembers.
 
 mod apply;
 mod cleanup;
+mod current;
 mod decide;
 mod dereference;
 mod follow;
@@ -30,6 +32,7 @@ use serde_json::json;
 
 use self::apply::Applied;
 use self::cleanup::Cleaned;
+use self::current::Seen;
 use self::decide::{Again, Decision, Plan};
 use self::dereference::{Facts, Names};
 use super::backoff::jitter;
@@ -136,6 +139,9 @@ async fn pass(object: &SackerTag, context: &Context) -> Result<Action, Failure> 
     for _ in 0..ROUNDS {
         let mut facts = dereference::facts(context, object, &names, &previous).await;
         let mut decision = decision(context, &facts);
+        if decision.plan != Plan::Nothing && current::look(context, object).await? != Seen::Current {
+            return Ok(Action::requeue(jitter(STALE)));
+        }
         let drifted = decision.summary.drifted.clone().filter(|_| decision.plan != Plan::Nothing);
         match apply::apply(context, object, &mut facts, &decision.plan).await {
             Ok(Applied::Done { change }) => {
@@ -246,6 +252,10 @@ fn announce(context: &Context, object: &SackerTag, severity: Severity, reason: R
 }
 
 async fn clean(object: &SackerTag, context: &Context) -> Result<Action, Failure> {
+    // Its successor has the same owner string: what is given up here would be taken from that one.
+    if current::look(context, object).await? == Seen::Replaced {
+        return Err(Failure::Waiting(jitter(STALE)));
+    }
     let previous = context.written.latest(object);
     let (summary, result) = match cleanup::clean(context, object).await {
         Ok(Cleaned::Done) => return Ok(Action::await_change()),

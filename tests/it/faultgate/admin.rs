@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::backend::{Backend, ask, ask_with};
-use crate::support::faultgate::Gate;
+use crate::support::faultgate::{Gate, Upstream};
 use crate::support::process::Folder;
 
 #[test]
@@ -12,7 +12,7 @@ fn a_gate_is_steered_through_its_admin_port() {
     let path = folder.path().join("log.jsonl");
     let backend = Backend::start();
     let file = std::fs::File::create(&path).expect("a file");
-    let gate = Gate::start_on(&backend.url, 1, "127.0.0.1:0", Some(file)).expect("a gate");
+    let gate = Gate::start_on(&Upstream::new(&backend.url), 1, "127.0.0.1:0", Some(file)).expect("a gate");
     let admin = format!("http://{}", gate.admin("127.0.0.1:0").expect("a free port"));
     let call = |method: &str, path: &str, body: &str| {
         let reply = ask_with(&admin, method, path, "", body.as_bytes());

@@ -4,6 +4,7 @@
 //! restart an operator have a control plane of their own.
 
 mod access;
+mod api_faults;
 mod bench;
 mod blackhole;
 mod chain;

@@ -10,6 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use sacker::environment::Environment;
 
 use crate::support::cluster::{Cluster, PATIENCE};
+use crate::support::faultgate::Gate;
 use crate::support::process::{Folder, Supervised};
 use crate::support::testbed::free_ports;
 
@@ -31,6 +32,11 @@ impl Operator {
     /// The same as somebody else than the administrator.
     pub(crate) fn start_as(cluster: &Cluster, user: &str, arguments: &[&str]) -> Self {
         Self::start_with(&cluster.kubeconfig_as(user), arguments)
+    }
+
+    /// The same through a gate, which sees each of its requests to the API server.
+    pub(crate) fn start_through(cluster: &Cluster, gate: &Gate, arguments: &[&str]) -> Self {
+        Self::start_with(&cluster.kubeconfig_through(gate), arguments)
     }
 
     fn start_with(kubeconfig: &Path, arguments: &[&str]) -> Self {

@@ -14,6 +14,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde_json::Value;
 
+use super::faultgate::{Gate, Upstream};
 use super::process::Folder;
 use super::testbed::{self, Server};
 use super::unique;
@@ -171,6 +172,29 @@ impl Cluster {
             identity.auth_info.get_or_insert_default().impersonate = Some(user.to_owned());
         }
         let path = self.folder().join(format!("{}.kubeconfig", user.replace(':', "-")));
+        let text = serde_json::to_string(&kubeconfig).expect("it is plain data");
+        std::fs::write(&path, text).expect("it can be written");
+        path
+    }
+
+    /// A gate in front of the API server.
+    pub(crate) fn gate(&self, seed: u64) -> Gate {
+        let kubeconfig = Kubeconfig::read_from(self.kubeconfig()).expect("a kubeconfig");
+        let cluster = kubeconfig.clusters[0].cluster.as_ref().expect("a cluster");
+        let authority = std::fs::read(self.folder().join("pki/ca.crt")).expect("the test bed made it");
+        let upstream = Upstream::new(cluster.server.as_deref().expect("its address"));
+        Gate::before(&upstream.trusting(&authority).expect("an authority"), seed)
+    }
+
+    /// For `KUBECONFIG`: full rights, through this gate. The token goes in plain text over the loopback device.
+    pub(crate) fn kubeconfig_through(&self, gate: &Gate) -> PathBuf {
+        let mut kubeconfig = Kubeconfig::read_from(self.kubeconfig()).expect("a kubeconfig");
+        for named in &mut kubeconfig.clusters {
+            let cluster = named.cluster.get_or_insert_default();
+            cluster.server = Some(gate.url());
+            cluster.certificate_authority_data = None;
+        }
+        let path = self.folder().join("gate.kubeconfig");
         let text = serde_json::to_string(&kubeconfig).expect("it is plain data");
         std::fs::write(&path, text).expect("it can be written");
         path

@@ -1,7 +1,7 @@
 //! The admin port: what a test does through the handle, for a gate in another process.
 //!
 //! `PUT /rules` (YAML), `DELETE /rules`; `GET /log` (JSON lines), `DELETE /log` (the same, and forgets them); `GET /hits`;
-//! `POST /drain`, `/release`, `/close`, `/open`; `PUT /secret/<access key id>`.
+//! `POST /drain`, `/release`, `/silence`, `/close`, `/open`; `PUT /secret/<access key id>`.
 
 use std::net::{SocketAddr, TcpListener};
 
@@ -62,6 +62,10 @@ async fn answer(gate: Gate, request: Request<Incoming>) -> Result<Response<Full<
         }
         (&Method::POST, "/release") => {
             gate.release();
+            (200, String::new())
+        }
+        (&Method::POST, "/silence") => {
+            gate.silence();
             (200, String::new())
         }
         (&Method::POST, "/close") => {

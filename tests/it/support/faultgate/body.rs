@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -34,6 +35,25 @@ pub(crate) struct Spoil {
     pub(crate) rate: Option<u64>,
     /// How much later each piece comes.
     pub(crate) late: Option<Duration>,
+    pub(crate) hush: Hush,
+}
+
+/// Whether all replies that were under way at some moment have fallen silent since this was made.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Hush {
+    silences: Arc<AtomicU64>,
+    before: u64,
+}
+
+impl Hush {
+    pub(crate) fn new(silences: Arc<AtomicU64>) -> Self {
+        let before = silences.load(Ordering::Acquire);
+        Self { silences, before }
+    }
+
+    fn is_on(&self) -> bool {
+        self.silences.load(Ordering::Acquire) > self.before
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,6 +149,9 @@ impl Body for Passing {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
         loop {
+            if self.spoil.hush.is_on() && self.ending.is_none() {
+                self.end(Ending::Silence);
+            }
             if let Some((ending, before)) = self.ending {
                 return self.poll_end(ending, before, context).map(|failure| Some(Err(failure)));
             }

@@ -198,7 +198,7 @@ impl Exchange {
         body: Payload,
     ) -> impl Future<Output = Result<Response<Incoming>, Failure>> + use<> {
         let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-        parts.uri = format!("{}{path}", self.shared.upstream).parse().expect("it was one before");
+        parts.uri = format!("{}{path}", self.shared.upstream.address()).parse().expect("it was one before");
         let rate = self.rate();
         let body = match (body, rate) {
             (Payload::Whole(bytes), None) => whole(bytes),
@@ -226,7 +226,7 @@ impl Exchange {
                 (body, length)
             }
         };
-        let mut spoil = Spoil { rate: self.rate(), ..Spoil::default() };
+        let mut spoil = Spoil { rate: self.rate(), hush: self.shared.hush(), ..Spoil::default() };
         for action in &self.actions {
             match action {
                 Action::DropReply => return self.over(Outcome::Close),

@@ -15,6 +15,7 @@ mod rule;
 mod shared;
 mod sign;
 mod tcp;
+mod upstream;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -35,6 +36,7 @@ pub(crate) use log::{Entry, operations};
 pub(crate) use refusal::Refusal;
 pub(crate) use rule::{Action, Match, Rule, ServerDate};
 pub(crate) use tcp::{TcpFault, TcpGate, parse_fault};
+pub(crate) use upstream::Upstream;
 
 use log::Log;
 use shared::Shared;
@@ -54,12 +56,17 @@ pub(crate) struct Gate {
 impl Gate {
     /// A gate in front of `upstream` (`http://127.0.0.1:<port>`), on a free port, without rules.
     pub(crate) fn start(upstream: &str, seed: u64) -> Self {
+        Self::before(&Upstream::new(upstream), seed)
+    }
+
+    /// The same in front of a server that may speak TLS.
+    pub(crate) fn before(upstream: &Upstream, seed: u64) -> Self {
         Self::start_on(upstream, seed, "127.0.0.1:0", None).expect("a free port")
     }
 
     /// The same on this address, with a file for the log. An error where the address cannot be had.
     pub(crate) fn start_on(
-        upstream: &str,
+        upstream: &Upstream,
         seed: u64,
         listen: &str,
         log: Option<File>,
@@ -149,6 +156,11 @@ impl Gate {
     /// How many requests are held.
     pub(crate) fn held(&self) -> usize {
         *self.shared.held.borrow()
+    }
+
+    /// Lets all replies that are under way say nothing more; their connections stay open. What is asked later passes.
+    pub(crate) fn silence(&self) {
+        self.shared.silence();
     }
 
     /// Ends all connections and lets nobody in. What was forwarded stays forwarded.

@@ -30,7 +30,7 @@ pub(crate) enum Refusal {
     Forbidden,
     /// API server 429 with `Retry-After: 1`; elsewhere as `Throttling`.
     TooManyRequests,
-    /// API server 410, `Expired`.
+    /// API server 410, `Expired`; a watch says so in an `ERROR` event, as the server does.
     Gone,
     /// The signature's time, or the session's token, is over.
     Expired,
@@ -50,7 +50,7 @@ impl Refusal {
         match facts.dialect {
             Dialect::Dynamo => self.dynamo(facts, body),
             Dialect::S3 => self.s3(facts),
-            Dialect::Kubernetes => self.kubernetes(),
+            Dialect::Kubernetes => self.kubernetes(facts.is_watch),
         }
     }
 
@@ -143,7 +143,7 @@ impl Refusal {
         Answer::new(status, "application/xml", body)
     }
 
-    fn kubernetes(self) -> Answer {
+    fn kubernetes(self, is_watch: bool) -> Answer {
         let (status, reason, message) = match self {
             Self::Throttling
             | Self::ProvisionedThroughputExceeded
@@ -172,6 +172,10 @@ impl Refusal {
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": message, "reason": reason, "code": status,
         });
+        if is_watch && status == 410 {
+            let event = json!({ "type": "ERROR", "object": body });
+            return Answer::new(200, "application/json", format!("{event}\n"));
+        }
         let mut answer = Answer::new(status, "application/json", body.to_string());
         if status == 429 {
             answer.headers.push(("retry-after", "1".to_owned()));

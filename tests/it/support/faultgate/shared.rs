@@ -1,22 +1,23 @@
 //! What the gate's handle and its connections have in common.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, response};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::watch;
 
-use super::body::Boxed;
+use super::body::{Boxed, Hush};
 use super::decide::Plan;
 use super::exchange::POOL_IDLE;
 use super::facts::Facts;
 use super::log::{Log, lock};
 use super::rule::{Action, Rule};
+use super::upstream::{Connector, Upstream};
 
 /// A reply that may be given again.
 #[derive(Debug, Clone)]
@@ -29,9 +30,8 @@ pub(crate) struct Older {
 
 #[derive(Debug)]
 pub(crate) struct Shared {
-    /// `http://host:port`
-    pub(crate) upstream: String,
-    pub(crate) client: Client<HttpConnector, Boxed>,
+    pub(crate) upstream: Upstream,
+    pub(crate) client: Client<Connector, Boxed>,
     pub(crate) log: Arc<Log>,
     /// Whether clients are let in.
     pub(crate) open: watch::Sender<bool>,
@@ -39,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) pending: watch::Sender<usize>,
     pub(crate) held: watch::Sender<usize>,
     releases: watch::Sender<u64>,
+    /// How often there was silence.
+    silences: Arc<AtomicU64>,
     seed: u64,
     plan: Mutex<(Plan, Instant)>,
     hits: Mutex<BTreeMap<&'static str, u64>>,
@@ -48,23 +50,22 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(upstream: &str, seed: u64, log: Arc<Log>) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
+    pub(crate) fn new(upstream: &Upstream, seed: u64, log: Arc<Log>) -> Self {
         let client = Client::builder(TokioExecutor::new())
             .http1_preserve_header_case(true)
             .set_host(false)
             .pool_idle_timeout(POOL_IDLE)
             .pool_timer(TokioTimer::new())
-            .build(connector);
+            .build(upstream.connector());
         Self {
-            upstream: upstream.trim_end_matches('/').to_owned(),
+            upstream: upstream.clone(),
             client,
             log,
             open: watch::Sender::new(true),
             pending: watch::Sender::new(0),
             held: watch::Sender::new(0),
             releases: watch::Sender::new(0),
+            silences: Arc::default(),
             seed,
             plan: Mutex::new((Plan::new(seed, Vec::new()), Instant::now())),
             hits: Mutex::default(),
@@ -119,6 +120,15 @@ impl Shared {
 
     pub(crate) fn release(&self) {
         self.releases.send_modify(|releases| *releases += 1);
+    }
+
+    /// For a reply that begins now: whether there was silence since.
+    pub(crate) fn hush(&self) -> Hush {
+        Hush::new(self.silences.clone())
+    }
+
+    pub(crate) fn silence(&self) {
+        self.silences.fetch_add(1, Ordering::AcqRel);
     }
 
     pub(crate) fn older(&self, question: u64, age: Duration) -> Option<Older> {
