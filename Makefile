@@ -52,7 +52,7 @@ bench: testbed ## Measure the operator beside a plain loop at a night's figures 
 	@rm -f target/bench/summary
 	SACKER_TIER=soak SACKER_SUMMARY=$(CURDIR)/target/bench/summary \
 		SACKER_BENCH_OPERATOR=$${CARGO_TARGET_DIR:-$(CURDIR)/target}/release/sacker-operator \
-		cargo test --quiet --test it -- --include-ignored --test-threads=1 operator::rates operator::scale
+		cargo test --quiet --test it -- --include-ignored --test-threads=1 operator::rates operator::scale operator::chaos
 	@sed 's/^SUMMARY //' target/bench/summary
 
 .PHONY: lint

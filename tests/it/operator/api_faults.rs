@@ -233,7 +233,8 @@ async fn requests_that_are_refused_are_made_again_and_nothing_twice() {
     site.assert_lives(&operator);
     for name in &site.names {
         // Who was not served under the old wish yet begins with the new one.
-        let moves: Vec<_> = site.bench.history(name).await.iter().map(|event| (event.kind, event.to)).collect();
+        let moves: Vec<_> =
+            site.bench.history(name).await.iter().map(|event| (event.kind, event.to)).collect();
         let to = |version| (EventKind::Move, Version::new(version));
         assert!(moves == [to(1), to(2)] || moves == [to(2)], "{name}: {moves:?}");
     }
@@ -293,7 +294,11 @@ async fn an_operator_that_starts_from_an_old_state_moves_nothing_back() {
         assert_eq!(&outcome(&site.bench, name).await, wanted, "{name}");
     }
     site.assert_moves(&[1, 2]).await;
-    site.end(&operator, "R13", &format!("fault=stale late={late:?} quiet={quiet:?} writes={writes} orphans=0"));
+    site.end(
+        &operator,
+        "R13",
+        &format!("fault=stale late={late:?} quiet={quiet:?} writes={writes} orphans=0"),
+    );
 }
 
 #[tokio::test]

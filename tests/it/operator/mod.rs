@@ -8,6 +8,7 @@ mod api_faults;
 mod bench;
 mod blackhole;
 mod chain;
+mod chaos;
 mod clusters;
 mod crash;
 mod crowd;

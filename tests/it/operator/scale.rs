@@ -27,7 +27,7 @@ const READS: usize = 2;
 /// The operator's poll of a ledger where nothing changes comes up to this many times later (`src/controller/poll.rs`).
 const SLOWEST: u32 = 4;
 
-fn package(index: usize) -> PackageName {
+pub(super) fn package(index: usize) -> PackageName {
     PackageName::existing(format!("web/p{index}"))
 }
 
@@ -60,13 +60,13 @@ async fn fill(ledger: &dyn Ledger, package: &PackageName) {
     set(ledger, package, "free", 1).await;
 }
 
-struct Scene<'a> {
-    bench: Bench<'a>,
-    packages: usize,
+pub(super) struct Scene<'a> {
+    pub(super) bench: Bench<'a>,
+    pub(super) packages: usize,
 }
 
 impl Scene<'_> {
-    async fn make(&self) {
+    pub(super) async fn make(&self) {
         let Self { bench, packages } = self;
         let ledger = bench.ledger.as_ref();
         let all: Vec<PackageName> = (0..*packages).map(package).collect();
@@ -85,7 +85,7 @@ impl Scene<'_> {
         .await;
     }
 
-    fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.packages * (TAGS + 1)
     }
 
@@ -96,7 +96,7 @@ impl Scene<'_> {
     }
 
     /// How long until all are Ready.
-    async fn until_ready(&self, limit: Duration) -> Duration {
+    pub(super) async fn until_ready(&self, limit: Duration) -> Duration {
         let start = Instant::now();
         loop {
             let all = self.list().await;
@@ -111,7 +111,7 @@ impl Scene<'_> {
     }
 
     /// The version of everything that the operator could write to.
-    async fn revisions(&self) -> BTreeMap<String, String> {
+    pub(super) async fn revisions(&self) -> BTreeMap<String, String> {
         let mut seen = BTreeMap::new();
         for kind in [TAG, PACKAGE, CONFIG_MAP, EVENT] {
             for object in self.bench.api.list(kind, &self.bench.namespace).await {
@@ -148,7 +148,7 @@ fn changes_a_ledger(operation: &str) -> bool {
     ["PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems", "BatchWriteItem"].contains(&operation)
 }
 
-fn within<T: PartialOrd + Debug + Copy>(what: &str, value: T, limit: T) {
+pub(super) fn within<T: PartialOrd + Debug + Copy>(what: &str, value: T, limit: T) {
     assert!(value <= limit, "{what}: {value:?}, at most {limit:?}");
 }
 
