@@ -9,6 +9,7 @@ mod blackhole;
 mod chain;
 mod clusters;
 mod crash;
+mod crash_points;
 mod crowd;
 mod deletion;
 mod drift;

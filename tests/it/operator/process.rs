@@ -33,7 +33,24 @@ impl Operator {
         Self::start_with(&cluster.kubeconfig_as(user), arguments)
     }
 
+    /// The same, to die at the crash point `at`, and to tell the file `trace` which ones it passes.
+    pub(crate) fn start_to_die(
+        cluster: &Cluster,
+        arguments: &[&str],
+        at: Option<&str>,
+        trace: Option<&Path>,
+    ) -> Self {
+        let at = at.map(|name| ("SACKER_CRASH_AT", name));
+        let trace = trace.map(|path| ("SACKER_CRASH_TRACE", text(path)));
+        let more: Vec<_> = at.into_iter().chain(trace).collect();
+        Self::start_in(&cluster.kubeconfig(), arguments, &more)
+    }
+
     fn start_with(kubeconfig: &Path, arguments: &[&str]) -> Self {
+        Self::start_in(kubeconfig, arguments, &[])
+    }
+
+    fn start_in(kubeconfig: &Path, arguments: &[&str], more: &[(&str, &str)]) -> Self {
         let home = Folder::new("operator");
         let port = free_ports(1)[0];
         let address = format!("127.0.0.1:{port}");
@@ -50,6 +67,7 @@ impl Operator {
             ("AWS_REGION", "us-east-1"),
             ("AWS_EC2_METADATA_DISABLED", "true"),
         ];
+        let environment = [&environment[..], more].concat();
         let process = Supervised::start(&command, &environment, &home.path().join("operator.log"));
         Self { process, port, _home: home }
     }
@@ -113,6 +131,11 @@ impl Operator {
     /// Lets it go on.
     pub(crate) fn thaw(&self) {
         self.signal(Signal::CONT);
+    }
+
+    /// Whether it has not ended yet.
+    pub(crate) fn is_running(&self) -> bool {
+        self.process.is_running()
     }
 
     /// Its exit code, if it ends until `limit`.
