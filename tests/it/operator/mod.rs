@@ -16,6 +16,7 @@ mod drift;
 mod hold;
 mod hostile;
 mod leader;
+mod lease_race;
 mod packages;
 mod policies;
 mod process;

@@ -232,9 +232,14 @@ impl Cluster {
 
     /// The API, for a test of its own runtime.
     pub(crate) async fn api(&self) -> Objects {
+        Objects(self.client().await)
+    }
+
+    /// A client with full rights, for a test of its own runtime.
+    pub(crate) async fn client(&self) -> Client {
         let kubeconfig = Kubeconfig::read_from(self.kubeconfig()).expect("a kubeconfig");
         let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
-        Objects(Client::try_from(config.expect("a complete kubeconfig")).expect("a client"))
+        Client::try_from(config.expect("a complete kubeconfig")).expect("a client")
     }
 }
 
