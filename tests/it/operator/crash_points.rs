@@ -140,7 +140,10 @@ fn is_change(name: &str) -> bool {
 
 fn start(cluster: &Cluster, arguments: &[String], at: Option<&str>, trace: Option<&PathBuf>) -> Operator {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    Operator::start_to_die(cluster, &arguments, at, trace.map(PathBuf::as_path))
+    let at = at.map(|name| ("SACKER_CRASH_AT", name));
+    let trace = trace.map(|path| ("SACKER_CRASH_TRACE", path.to_str().expect("test folders are UTF-8")));
+    let environment: Vec<_> = at.into_iter().chain(trace).collect();
+    Operator::start_in(cluster, &arguments, &environment)
 }
 
 /// The first part: everything new.

@@ -13,6 +13,7 @@ mod crash_points;
 mod crowd;
 mod deletion;
 mod drift;
+mod frozen;
 mod hold;
 mod hostile;
 mod leader;

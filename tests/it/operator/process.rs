@@ -25,32 +25,20 @@ impl Operator {
     /// Starts `sacker-operator run <arguments>` against a cluster, with the credentials of the test bed's S3 servers and
     /// nothing else of this machine. Does not wait.
     pub(crate) fn start(cluster: &Cluster, arguments: &[&str]) -> Self {
-        Self::start_with(&cluster.kubeconfig(), arguments)
+        Self::start_with(&cluster.kubeconfig(), arguments, &[])
     }
 
     /// The same as somebody else than the administrator.
     pub(crate) fn start_as(cluster: &Cluster, user: &str, arguments: &[&str]) -> Self {
-        Self::start_with(&cluster.kubeconfig_as(user), arguments)
+        Self::start_with(&cluster.kubeconfig_as(user), arguments, &[])
     }
 
-    /// The same, to die at the crash point `at`, and to tell the file `trace` which ones it passes.
-    pub(crate) fn start_to_die(
-        cluster: &Cluster,
-        arguments: &[&str],
-        at: Option<&str>,
-        trace: Option<&Path>,
-    ) -> Self {
-        let at = at.map(|name| ("SACKER_CRASH_AT", name));
-        let trace = trace.map(|path| ("SACKER_CRASH_TRACE", text(path)));
-        let more: Vec<_> = at.into_iter().chain(trace).collect();
-        Self::start_in(&cluster.kubeconfig(), arguments, &more)
+    /// The same with more in its environment.
+    pub(crate) fn start_in(cluster: &Cluster, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        Self::start_with(&cluster.kubeconfig(), arguments, environment)
     }
 
-    fn start_with(kubeconfig: &Path, arguments: &[&str]) -> Self {
-        Self::start_in(kubeconfig, arguments, &[])
-    }
-
-    fn start_in(kubeconfig: &Path, arguments: &[&str], more: &[(&str, &str)]) -> Self {
+    fn start_with(kubeconfig: &Path, arguments: &[&str], more: &[(&str, &str)]) -> Self {
         let home = Folder::new("operator");
         let port = free_ports(1)[0];
         let address = format!("127.0.0.1:{port}");
