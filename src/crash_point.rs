@@ -1,6 +1,6 @@
 //! Places where a test can make the process die: one before and after every step of input and output with which `init`,
-//! `add`, `tag`, `untag`, `remove`, `export` and `gc` change something. An `import` has none of its own: it writes
-//! create-only what is known beforehand, and is simply run again.
+//! `add`, `tag`, `untag`, `remove`, `export`, `gc` and the operator change something. An `import` has none of its own: it
+//! writes create-only what is known beforehand, and is simply run again.
 //!
 //! A debug build started with `SACKER_CRASH_AT=<name>[:<nth>]` ends there at once, as by `kill -9`: nothing is cleaned up,
 //! no destructor runs. With `SACKER_CRASH_TRACE=<file>` it appends a line for each point it passes instead (the name, and
@@ -10,8 +10,8 @@
 
 use std::path::Path;
 
-/// All names. A test compares them with those in the source, and the crash tests (`tests/it/crashes`) fail for one that no
-/// command reaches.
+/// All names. A test compares them with those in the source, and the crash tests (`tests/it/crashes`, and for the operator
+/// `tests/it/operator/crash_points.rs`) fail for one that nothing reaches.
 #[rustfmt::skip]
 pub const POINTS: &[&str] = &[
     // An export to a file.
@@ -70,6 +70,43 @@ pub const POINTS: &[&str] = &[
     "dynamo.tombstone.before",
     "dynamo.version.after",
     "dynamo.version.before",
+    // The operator: what it writes into the cluster, and the steps of its own in the ledger.
+    "operator.config-map.create.after",
+    "operator.config-map.create.before",
+    "operator.config-map.delete.after",
+    "operator.config-map.delete.before",
+    "operator.config-map.replace.after",
+    "operator.config-map.replace.before",
+    "operator.event.create.after",
+    "operator.event.create.before",
+    "operator.finalizer.add.after",
+    "operator.finalizer.add.before",
+    "operator.finalizer.force.after",
+    "operator.finalizer.force.before",
+    "operator.finalizer.remove.after",
+    "operator.finalizer.remove.before",
+    "operator.lease.create.after",
+    "operator.lease.create.before",
+    "operator.lease.release.after",
+    "operator.lease.release.before",
+    "operator.lease.renew.after",
+    "operator.lease.renew.before",
+    "operator.rollout.keep.after",
+    "operator.rollout.keep.before",
+    "operator.rollout.let-go.after",
+    "operator.rollout.let-go.before",
+    "operator.rollout.pin.after",
+    "operator.rollout.pin.before",
+    "operator.status.apply.after",
+    "operator.status.apply.before",
+    "operator.status.rest.after",
+    "operator.status.rest.before",
+    "operator.tag.change.after",
+    "operator.tag.change.before",
+    "operator.tag.disown.after",
+    "operator.tag.disown.before",
+    "operator.tag.untag.after",
+    "operator.tag.untag.before",
     // Blobs as files.
     "store.file.confirmed",
     "store.file.copied",

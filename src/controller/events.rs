@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 
 use crate::api::Reason;
 use crate::api::conditions::clean;
+use crate::crash_point::around;
 
 /// Events under way at a time; more are dropped rather than queued.
 const UNDER_WAY: usize = 32;
@@ -72,7 +73,8 @@ impl Events {
         tokio::spawn(async move {
             let _slot = slot;
             let parameters = PostParams::default();
-            match tokio::time::timeout(DEADLINE, api.create(&parameters, &event)).await {
+            let created = around("operator.event.create", api.create(&parameters, &event));
+            match tokio::time::timeout(DEADLINE, created).await {
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => tracing::debug!(%reason, %error, "an event was not written"),
                 Err(_) => tracing::debug!(%reason, "an event was not written in time"),

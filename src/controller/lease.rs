@@ -16,6 +16,7 @@ use kube::api::{Api, ObjectMeta, PostParams};
 use tokio::sync::watch;
 
 use crate::clock::Clock;
+use crate::crash_point::around;
 
 /// How long a lease lasts and how it is kept. The defaults are those of Kubernetes' own components.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -214,7 +215,9 @@ impl Elector {
             let spec = lease.spec.get_or_insert_default();
             spec.holder_identity = None;
             spec.renew_time = Some(MicroTime(self.clock.now()));
-            if let Err(error) = self.leases.replace(&self.name, &PostParams::default(), &lease).await {
+            let parameters = PostParams::default();
+            let released = self.leases.replace(&self.name, &parameters, &lease);
+            if let Err(error) = around("operator.lease.release", released).await {
                 tracing::debug!(%error, "the lease was not released; it runs out by itself");
             }
         }
@@ -238,9 +241,13 @@ impl Elector {
         }
         let first = self.renewed.is_none();
         // Counted from before the request: the server's view of the lease cannot be older than that.
+        let (parameters, lease) = (PostParams::default(), self.lease(step));
         let written = match &self.current {
-            None => self.leases.create(&PostParams::default(), &self.lease(step)).await,
-            Some(_) => self.leases.replace(&self.name, &PostParams::default(), &self.lease(step)).await,
+            None => around("operator.lease.create", self.leases.create(&parameters, &lease)).await,
+            Some(_) => {
+                let replaced = self.leases.replace(&self.name, &parameters, &lease);
+                around("operator.lease.renew", replaced).await
+            }
         };
         match written {
             Ok(lease) => {

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use super::context::Context;
 use super::error::{Failure, is_status};
 use crate::api::conditions::{Condition, Summary};
+use crate::crash_point::around;
 
 /// How often an object's status is corrected, at most. Replicas that run without an election and disagree must not write
 /// in circles.
@@ -227,7 +228,7 @@ where
     let patch = Patch::Apply(&body);
     let uid = object.meta().uid.clone().unwrap_or_default();
     context.written.begin(&uid);
-    let answer = patched(&api, &name, &parameters, &patch).await;
+    let answer = around("operator.status.apply", patched(&api, &name, &parameters, &patch)).await;
     let answer = match answer {
         Ok(Some(applied)) => {
             context.metrics.status_written(manager);
@@ -236,7 +237,8 @@ where
                 None => Ok(Some(applied)),
                 Some(rest) => {
                     let body = json!({ "metadata": { "uid": object.meta().uid }, "status": rest });
-                    patched(&api, &name, &PatchParams::default(), &Patch::Merge(&body)).await
+                    let (parameters, patch) = (PatchParams::default(), Patch::Merge(&body));
+                    around("operator.status.rest", patched(&api, &name, &parameters, &patch)).await
                 }
             }
         }

@@ -15,6 +15,7 @@ use sacker::exit::Exit;
 use sacker::ledger::{self, Ledger};
 use sacker::model::{PackageName, Version};
 
+use crate::support::clock::Skewed;
 use crate::support::faultgate::{Action, Gate, Match, Rule, ServerDate};
 use crate::support::{testbed, tier};
 use crate::write_only::{Place, new};
@@ -33,19 +34,6 @@ impl Clock for Frozen {
     }
     fn monotonic(&self) -> Duration {
         Duration::from_secs(1)
-    }
-}
-
-/// A clock that is off.
-#[derive(Debug)]
-struct Skewed(SignedDuration);
-
-impl Clock for Skewed {
-    fn now(&self) -> Timestamp {
-        SystemClock.now() + self.0
-    }
-    fn monotonic(&self) -> Duration {
-        SystemClock.monotonic()
     }
 }
 

@@ -12,6 +12,7 @@ use kube::{Resource as _, ResourceExt as _};
 use crate::api::{MANAGED_BY, Reason, SackerPackage};
 use crate::controller::context::Context;
 use crate::controller::error::{Failure, is_status};
+use crate::crash_point::around;
 use crate::model::{PackageView, VersionRecord};
 
 /// Well below the 1 MiB that Kubernetes allows.
@@ -84,7 +85,8 @@ pub(super) async fn publish(
     let written = match live {
         None => {
             context.may_write()?;
-            api.create(&parameters, &fresh(object, name, data)).await
+            let config_map = fresh(object, name, data);
+            around("operator.config-map.create", api.create(&parameters, &config_map)).await
         }
         Some(live) if !is_ours(&live, object) => return Ok(foreign(name)),
         Some(live) if live.data.as_ref() == Some(&data) && has_label(&live) && live.binary_data.is_none() => {
@@ -96,7 +98,7 @@ pub(super) async fn publish(
             live.binary_data = None;
             live.labels_mut().insert(MANAGED_BY.0.to_owned(), MANAGED_BY.1.to_owned());
             // With the resourceVersion that was read: an edit in between is looked at again.
-            api.replace(name, &parameters, &live).await
+            around("operator.config-map.replace", api.replace(name, &parameters, &live)).await
         }
     };
     match written {
@@ -160,7 +162,8 @@ async fn remove_others(
         context.may_write()?;
         let exactly = Preconditions { uid: other.uid(), resource_version: None };
         let parameters = DeleteParams { preconditions: Some(exactly), ..DeleteParams::default() };
-        match api.delete(&other.name_any(), &parameters).await {
+        let name = other.name_any();
+        match around("operator.config-map.delete", api.delete(&name, &parameters)).await {
             Ok(_) => {}
             Err(error) if is_status(&error, 404) || is_status(&error, 409) => {}
             Err(error) => return Err(Failure::api("delete the old ConfigMap")(error)),

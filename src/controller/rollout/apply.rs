@@ -13,6 +13,7 @@ use super::workload::{Id, Templated, Workload, owned};
 use crate::api::{RESOLVED_PREFIX, ROLLOUT_ENABLED, ROLLOUT_LABEL, ROLLOUT_MANAGER};
 use crate::controller::context::Context;
 use crate::controller::error::{Failure, is_status};
+use crate::crash_point::around;
 
 /// Who has the pins of a workload that is not ours any more: an owner that writes nothing, so nobody has a conflict with it
 /// for long, and what the pods run stays.
@@ -59,7 +60,8 @@ pub(super) async fn pins(
     workload: &Workload,
     pins: &BTreeMap<String, String>,
 ) -> Result<bool, Failure> {
-    apply(context, id, ROLLOUT_MANAGER, &body(id, &workload.uid, pins)).await
+    let body = body(id, &workload.uid, pins);
+    around("operator.rollout.pin", apply(context, id, ROLLOUT_MANAGER, &body)).await
 }
 
 /// Gives the pins of a workload back that does not ask for them any more. They stay: what its pods run does not change by that.
@@ -79,8 +81,10 @@ where
     }
     let mut kept = workload.resolved.clone();
     kept.retain(|key, _| workload.owned.contains(key));
-    apply(context, id, FORMER_MANAGER, &body(id, &workload.uid, &kept)).await?;
-    apply(context, id, ROLLOUT_MANAGER, &body(id, &workload.uid, &BTreeMap::new())).await?;
+    let kept = body(id, &workload.uid, &kept);
+    around("operator.rollout.keep", apply(context, id, FORMER_MANAGER, &kept)).await?;
+    let none = body(id, &workload.uid, &BTreeMap::new());
+    around("operator.rollout.let-go", apply(context, id, ROLLOUT_MANAGER, &none)).await?;
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use crate::api::{REQUESTED_BY, SackerTag};
 use crate::controller::context::Context;
 use crate::controller::error::Failure;
 use crate::controller::pool::OpenLedger;
+use crate::crash_point::around;
 use crate::error::{Meaning, Result};
 use crate::ledger::TagOutcome;
 use crate::model::{
@@ -51,7 +52,8 @@ pub(super) async fn apply(
     let request = TagChange::new(change, actor(context, object))
         .expecting(expected)
         .claiming(Claim::Owner(facts.wish.me.clone()));
-    let result = change_tag(open, &facts.names.package, &facts.names.tag, &request).await;
+    let changed = change_tag(open, &facts.names.package, &facts.names.tag, &request);
+    let result = around("operator.tag.change", changed).await;
     // Whatever became of it, the view is old now.
     context.polls.refresh(&object.spec.ledger, &facts.names.package);
     match result {

@@ -20,6 +20,7 @@ use crate::controller::context::Context;
 use crate::controller::error::{Class, Failure, place};
 use crate::controller::events::Severity;
 use crate::controller::pool::OpenLedger;
+use crate::crash_point::around;
 use crate::error::{Error, Meaning};
 use crate::model::{Change, Claim, Expected, TagChange, Verb};
 
@@ -81,6 +82,7 @@ async fn retain(
             context.may_write().map_err(|failure| (failure, None))?;
             let request = disown(context, object, owner(context, object));
             let giving_up = change_tag(&open, &names.package, &names.tag, &request);
+            let giving_up = around("operator.tag.disown", giving_up);
             match tokio::time::timeout(RETAIN_WAITS, giving_up).await {
                 Ok(Ok(outcome)) => {
                     if outcome.event.is_some() {
@@ -177,7 +179,7 @@ async fn untag(
                 .claiming(Claim::Owner(me.clone()));
             (change, (Reason::Untagged, format!("the tag was removed from version {version}")))
         };
-        match change_tag(open, package, tag, &request).await {
+        match around("operator.tag.untag", change_tag(open, package, tag, &request)).await {
             Ok(outcome) => {
                 if let Some(event) = &outcome.event {
                     context.metrics.tag_changed(event.kind.as_str());

@@ -42,6 +42,7 @@ use super::error::{Failure, is_status};
 use super::events::Severity;
 use crate::api::conditions::{ConditionStatus, ConditionType, Progress, Summary, find};
 use crate::api::{Reason, SackerTag, SackerTagStatus, TAG_FINALIZER, TAG_MANAGER};
+use crate::crash_point::{around, crash_point};
 use crate::error::Error;
 use crate::model::{EventKind, Version};
 
@@ -79,7 +80,15 @@ async fn with_finalizer(object: Arc<SackerTag>, context: Arc<Context>) -> Result
             Phase::Cleanup(object) => clean(&object, &context).await,
         }
     };
-    match finalizer::finalizer(&api, TAG_FINALIZER, object, phase).await {
+    let is_deleted = object.metadata.deletion_timestamp.is_some();
+    let is_new = !is_deleted && !object.finalizers().iter().any(|finalizer| finalizer == TAG_FINALIZER);
+    let step = finalizer::finalizer(&api, TAG_FINALIZER, object, phase);
+    // Of a new object this adds the finalizer and does nothing else.
+    let ended = if is_new { around("operator.finalizer.add", step).await } else { step.await };
+    if is_deleted && !matches!(ended, Err(finalizer::Error::CleanupFailed(_))) {
+        crash_point("operator.finalizer.remove.after");
+    }
+    match ended {
         Ok(action) => Ok(action),
         Err(finalizer::Error::CleanupFailed(Failure::Waiting(again))) => Ok(Action::requeue(again)),
         Err(finalizer::Error::ApplyFailed(failure) | finalizer::Error::CleanupFailed(failure)) => {
@@ -120,7 +129,8 @@ async fn remove_finalizer(metadata: &ObjectMeta, context: &Context) -> Result<()
     let namespace = metadata.namespace.clone().unwrap_or_default();
     let api: Api<PartialObjectMeta<SackerTag>> = Api::namespaced(context.client.clone(), &namespace);
     let name = metadata.name.clone().unwrap_or_default();
-    match api.patch(&name, &PatchParams::default(), &patch).await {
+    let parameters = PatchParams::default();
+    match around("operator.finalizer.force", api.patch(&name, &parameters, &patch)).await {
         Ok(_) => Ok(()),
         Err(error) if is_status(&error, 404) => Ok(()),
         Err(error) => Err(Failure::api("remove the finalizer")(error)),
@@ -258,7 +268,10 @@ async fn clean(object: &SackerTag, context: &Context) -> Result<Action, Failure>
     }
     let previous = context.written.latest(object);
     let (summary, result) = match cleanup::clean(context, object).await {
-        Ok(Cleaned::Done) => return Ok(Action::await_change()),
+        Ok(Cleaned::Done) => {
+            crash_point("operator.finalizer.remove.before");
+            return Ok(Action::await_change());
+        }
         Ok(Cleaned::NotYet(summary, again)) => (Some(summary), Failure::Waiting(again)),
         Err((failure, summary)) => (summary, failure),
     };

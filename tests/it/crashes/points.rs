@@ -337,12 +337,12 @@ fn every_point(target: Target) {
     ));
 }
 
-/// No point is out of every target's reach.
+/// No point is out of every target's reach. Those of the operator are looked at elsewhere.
 #[test]
 fn every_point_is_reachable_somewhere() {
     let targets = [Target::File, Target::Dynamo, Target::Minio, Target::ZooKeeper, Target::Git, Target::Hdfs];
     let all: BTreeSet<&str> = targets.into_iter().flat_map(reachable).collect();
-    assert_eq!(all, POINTS.iter().copied().collect());
+    assert_eq!(all, POINTS.iter().copied().filter(|name| !name.starts_with("operator.")).collect());
 }
 
 #[test]

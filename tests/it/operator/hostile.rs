@@ -125,7 +125,7 @@ async fn a_tenant_cannot_write_a_status() {
 }
 
 /// Makes the installed schemas accept anything, as those of an old or another sacker might.
-async fn relax(cluster: &Cluster) {
+pub(super) async fn relax(cluster: &Cluster) {
     let api = cluster.api().await;
     for kind in [LEDGER, PACKAGE, TAG] {
         let name = kind.resource_name();

@@ -26,20 +26,25 @@ impl Operator {
     /// Starts `sacker-operator run <arguments>` against a cluster, with the credentials of the test bed's S3 servers and
     /// nothing else of this machine. Does not wait.
     pub(crate) fn start(cluster: &Cluster, arguments: &[&str]) -> Self {
-        Self::start_with(&cluster.kubeconfig(), arguments)
+        Self::start_with(&cluster.kubeconfig(), arguments, &[])
     }
 
     /// The same as somebody else than the administrator.
     pub(crate) fn start_as(cluster: &Cluster, user: &str, arguments: &[&str]) -> Self {
-        Self::start_with(&cluster.kubeconfig_as(user), arguments)
+        Self::start_with(&cluster.kubeconfig_as(user), arguments, &[])
     }
 
     /// The same through a gate, which sees each of its requests to the API server.
     pub(crate) fn start_through(cluster: &Cluster, gate: &Gate, arguments: &[&str]) -> Self {
-        Self::start_with(&cluster.kubeconfig_through(gate), arguments)
+        Self::start_with(&cluster.kubeconfig_through(gate), arguments, &[])
     }
 
-    fn start_with(kubeconfig: &Path, arguments: &[&str]) -> Self {
+    /// The same with more in its environment.
+    pub(crate) fn start_in(cluster: &Cluster, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        Self::start_with(&cluster.kubeconfig(), arguments, environment)
+    }
+
+    fn start_with(kubeconfig: &Path, arguments: &[&str], more: &[(&str, &str)]) -> Self {
         let home = Folder::new("operator");
         let port = free_ports(1)[0];
         let address = format!("127.0.0.1:{port}");
@@ -56,6 +61,7 @@ impl Operator {
             ("AWS_REGION", "us-east-1"),
             ("AWS_EC2_METADATA_DISABLED", "true"),
         ];
+        let environment = [&environment[..], more].concat();
         let process = Supervised::start(&command, &environment, &home.path().join("operator.log"));
         Self { process, port, _home: home }
     }
@@ -119,6 +125,11 @@ impl Operator {
     /// Lets it go on.
     pub(crate) fn thaw(&self) {
         self.signal(Signal::CONT);
+    }
+
+    /// Whether it has not ended yet.
+    pub(crate) fn is_running(&self) -> bool {
+        self.process.is_running()
     }
 
     /// Its exit code, if it ends until `limit`.

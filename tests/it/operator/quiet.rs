@@ -12,7 +12,7 @@ use crate::support::cluster::{CONFIG_MAP, Cluster, EVENT, LEDGER, PACKAGE, TAG};
 const QUIET: Duration = Duration::from_secs(10);
 
 /// Every file below a directory with its size and time.
-fn files(directory: &Path, found: &mut BTreeMap<PathBuf, (u64, SystemTime)>) {
+pub(super) fn files(directory: &Path, found: &mut BTreeMap<PathBuf, (u64, SystemTime)>) {
     for entry in std::fs::read_dir(directory).expect("it can be listed") {
         let path = entry.expect("an entry").path();
         let metadata = path.metadata().expect("it is there");

@@ -3,6 +3,7 @@
 //! What users type goes through kubectl. What a test only looks at goes through the API, so that a wait with a deadline
 //! does not start a process fifty times a second.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -48,6 +49,8 @@ pub(crate) const PACKAGE: Kind = ours("SackerPackage", "sackerpackages", true);
 pub(crate) const TAG: Kind = ours("SackerTag", "sackertags", true);
 pub(crate) const NAMESPACE: Kind = core("Namespace", "namespaces", false);
 pub(crate) const CONFIG_MAP: Kind = core("ConfigMap", "configmaps", true);
+pub(crate) const DEPLOYMENT: Kind =
+    Kind { group: "apps", version: "v1", name: "Deployment", plural: "deployments", is_namespaced: true };
 pub(crate) const EVENT: Kind =
     Kind { group: "events.k8s.io", version: "v1", name: "Event", plural: "events", is_namespaced: true };
 pub(crate) const CRD: Kind = Kind {
@@ -253,9 +256,14 @@ impl Cluster {
 
     /// The API, for a test of its own runtime.
     pub(crate) async fn api(&self) -> Objects {
+        Objects(self.client().await)
+    }
+
+    /// A client with full rights, for a test of its own runtime.
+    pub(crate) async fn client(&self) -> Client {
         let kubeconfig = Kubeconfig::read_from(self.kubeconfig()).expect("a kubeconfig");
         let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
-        Objects(Client::try_from(config.expect("a complete kubeconfig")).expect("a client"))
+        Client::try_from(config.expect("a complete kubeconfig")).expect("a client")
     }
 }
 
@@ -277,6 +285,14 @@ impl Objects {
     pub(crate) async fn get(&self, kind: Kind, namespace: &str, name: &str) -> Option<Value> {
         let found = self.of(kind, namespace).get_opt(name).await.expect("the API answers");
         found.map(shown)
+    }
+
+    /// Who has applied something to the object, server-side.
+    pub(crate) async fn appliers(&self, kind: Kind, namespace: &str, name: &str) -> BTreeSet<String> {
+        let found = self.of(kind, namespace).get_opt(name).await.expect("the API answers");
+        let entries = found.and_then(|object| object.metadata.managed_fields).unwrap_or_default();
+        let applied = entries.into_iter().filter(|entry| entry.operation.as_deref() == Some("Apply"));
+        applied.filter_map(|entry| entry.manager).collect()
     }
 
     /// All objects of a kind in a namespace.

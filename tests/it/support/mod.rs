@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each area uses its part")]
 
 pub(crate) mod canned;
+pub(crate) mod clock;
 pub(crate) mod cluster;
 pub(crate) mod faultgate;
 pub(crate) mod git_http;
