@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use futures::{Stream, StreamExt as _, stream};
 use kube::api::Api;
-use kube::{Error, Resource};
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{Lookup as _, ObjectRef, Store, store::Writer};
 use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Error, Resource};
 use serde::de::DeserializeOwned;
 use tracing::warn;
 

@@ -69,7 +69,8 @@ mod tests {
         };
         let cached = object("a", 1);
         let relabelled = ObjectMeta { resource_version: Some("9".into()), ..object("a", 1) };
-        let going = ObjectMeta { deletion_timestamp: Some(Time(jiff::Timestamp::UNIX_EPOCH)), ..object("a", 1) };
+        let going =
+            ObjectMeta { deletion_timestamp: Some(Time(jiff::Timestamp::UNIX_EPOCH)), ..object("a", 1) };
         for (live, seen) in [
             (Some(relabelled), Seen::Current),
             (Some(object("a", 2)), Seen::Changed),
