@@ -7,3 +7,4 @@ mod rules;
 mod servers;
 mod tcp;
 mod transparency;
+mod watches;

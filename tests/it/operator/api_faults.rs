@@ -21,6 +21,9 @@ const LIMIT: Duration = Duration::from_secs(90);
 /// How long nothing may be written once everything is as wished.
 const QUIET: Duration = Duration::from_secs(10);
 
+/// How late a stale watch is: it has caught up while nothing was written.
+const LATE: Duration = QUIET.checked_div(2).expect("not by zero");
+
 /// SackerTags with a tag each, all of one package, and the gate that the operator goes through.
 struct Site<'a> {
     bench: Bench<'a>,
@@ -82,16 +85,16 @@ impl<'a> Site<'a> {
 
     /// Waits until nothing was written for a while; how many writes came before.
     async fn until_quiet(&self) -> usize {
-        let (mut seen, mut since) = (0, Instant::now());
+        let (mut seen, mut since, end) = (0, Instant::now(), Instant::now() + LIMIT);
         self.gate.take_log();
-        eventually("nothing is written", LIMIT, async || {
+        while since.elapsed() < QUIET {
+            tokio::time::sleep(Duration::from_millis(100)).await;
             let writes = writes(&self.gate.log());
-            if writes != seen {
-                (seen, since) = (writes, Instant::now());
+            if writes.len() != seen {
+                (seen, since) = (writes.len(), Instant::now());
             }
-            since.elapsed() >= QUIET
-        })
-        .await;
+            assert!(Instant::now() < end, "there is no end of writes: {writes:#?}");
+        }
         seen
     }
 
@@ -105,9 +108,12 @@ impl<'a> Site<'a> {
     }
 }
 
-/// How many requests may have changed something. The lease is renewed all the time.
-fn writes(log: &[Entry]) -> usize {
-    log.iter().filter(|entry| entry.method != "GET" && !entry.path.contains("/leases")).count()
+/// The requests that may have changed something. The lease is renewed all the time.
+fn writes(log: &[Entry]) -> Vec<String> {
+    let writes = log.iter().filter(|entry| entry.method != "GET" && !entry.path.contains("/leases"));
+    writes
+        .map(|entry| format!("{:?} {} {} {:?}", entry.started, entry.method, entry.path, entry.status))
+        .collect()
 }
 
 /// How often SackerTags were listed.
@@ -185,6 +191,14 @@ async fn a_version_that_is_too_old_leads_to_a_new_list() {
     let rounds = tier::figure(2, 6);
     let (mut slowest, mut relists, mut moves) = (Duration::ZERO, usize::MAX, vec![1]);
     for round in 0..rounds {
+        // From a watch that is open, and not from a list that is due anyway.
+        site.gate.set_rules(Vec::new());
+        site.gate.take_log();
+        eventually("SackerTags are watched", PATIENCE, async || {
+            let is_watch = |entry: &Entry| entry.operation == "watch" && entry.path.ends_with("/sackertags");
+            site.gate.log().iter().any(|entry| is_watch(entry) && entry.status == Some(200))
+        })
+        .await;
         let refusal = &refusals[round % refusals.len()];
         site.gate.set_rules(vec![Rule::new(watches(), refusal.clone())]);
         // Not one watch is left that could tell.
@@ -282,12 +296,10 @@ async fn an_operator_that_starts_from_an_old_state_moves_nothing_back() {
     operator.kill();
 
     // And what happened since comes late.
-    let late = Duration::from_secs(tier::figure(5, 20));
-    site.gate.add_rule(Rule::new(watches(), Action::Stale(late)));
+    site.gate.add_rule(Rule::new(watches(), Action::Stale(LATE)));
     let started = Instant::now();
     let operator = site.operator("60s");
     assert!(site.gate.hits()["stale"] > 0, "the lists were not stale");
-    tokio::time::sleep(late).await;
     let writes = site.until_quiet().await;
     let quiet = started.elapsed();
     for (name, wanted) in site.names.iter().zip(&wanted) {
@@ -297,7 +309,7 @@ async fn an_operator_that_starts_from_an_old_state_moves_nothing_back() {
     site.end(
         &operator,
         "R13",
-        &format!("fault=stale late={late:?} quiet={quiet:?} writes={writes} orphans=0"),
+        &format!("fault=stale late={LATE:?} quiet={quiet:?} writes={writes} orphans=0"),
     );
 }
 
@@ -345,4 +357,50 @@ async fn an_object_that_was_replaced_unseen_is_as_if_it_had_been_seen() {
     }
     let figures = format!("fault=unobserved converged={converged:?} writes after={writes} orphans=0");
     site.end(&operator, "R13", &figures);
+}
+
+#[tokio::test]
+async fn the_deletion_of_an_old_object_takes_nothing_from_its_successor() {
+    let Some(cluster) = Cluster::start() else { return };
+    let site = Site::new(&cluster, "a stale deletion", tier::figure(5, 50)).await;
+    let Bench { api, namespace, .. } = &site.bench;
+    let operator = site.operator("60s");
+    site.until(1).await;
+    operator.terminate();
+    assert_eq!(operator.wait(PATIENCE), Some(0), "{}", operator.log());
+    // Somebody else keeps them, so that the next operator still sees how they are deleted.
+    let keeper = "tests.sacker.dev/keeper";
+    for name in &site.names {
+        let object = api.get(TAG, namespace, name).await.expect("it is there");
+        let mut finalizers = object["metadata"]["finalizers"].clone();
+        finalizers.as_array_mut().expect("ours").push(keeper.into());
+        let body =
+            json!({ "metadata": { "finalizers": finalizers }, "spec": { "deletionPolicy": "Delete" } });
+        api.patch(TAG, namespace, name, body).await;
+        api.delete(TAG, namespace, name).await;
+    }
+    site.gate.set_rules(vec![Rule::new(our_lists(), Action::Stale(Duration::from_hours(1)))]);
+    let operator = site.operator("60s");
+    for name in &site.names {
+        let is_done = |object: &Value| object["metadata"]["finalizers"] == json!([keeper]);
+        api.until((TAG, namespace, name), "let go", PATIENCE, is_done).await;
+        api.patch(TAG, namespace, name, json!({ "metadata": { "finalizers": null } })).await;
+        api.until_gone((TAG, namespace, name), PATIENCE).await;
+        site.bench.apply_tag(name, "version: 2");
+    }
+    site.until(2).await;
+    operator.kill();
+
+    site.gate.add_rule(Rule::new(watches(), Action::Stale(LATE)));
+    let operator = site.operator("60s");
+    assert!(site.gate.hits()["stale"] > 0, "the lists were not stale");
+    let writes = site.until_quiet().await;
+    site.until(2).await;
+    for name in &site.names {
+        let history = site.bench.history(name).await;
+        let kinds: Vec<_> = history.iter().map(|event| event.kind.as_str()).collect();
+        assert_eq!(kinds.join(" "), "move untag move", "{name}");
+        assert_eq!(outcome(&site.bench, name).await["is owned"], true, "{name}");
+    }
+    site.end(&operator, "R13", &format!("fault=stale deletion late={LATE:?} writes={writes} orphans=0"));
 }

@@ -10,7 +10,11 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+use kube::api::{
+    Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, WatchEvent, WatchParams,
+};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde_json::Value;
@@ -197,7 +201,8 @@ impl Cluster {
             cluster.server = Some(gate.url());
             cluster.certificate_authority_data = None;
         }
-        let path = self.folder().join("gate.kubeconfig");
+        let port = gate.url().rsplit(':').next().expect("a port").to_owned();
+        let path = self.folder().join(format!("gate-{port}.kubeconfig"));
         let text = serde_json::to_string(&kubeconfig).expect("it is plain data");
         std::fs::write(&path, text).expect("it can be written");
         path
@@ -259,12 +264,21 @@ impl Cluster {
         Objects(self.client().await)
     }
 
+    /// The same through a gate.
+    pub(crate) async fn api_through(&self, gate: &Gate) -> Objects {
+        Objects(client(&self.kubeconfig_through(gate)).await)
+    }
+
     /// A client with full rights, for a test of its own runtime.
     pub(crate) async fn client(&self) -> Client {
-        let kubeconfig = Kubeconfig::read_from(self.kubeconfig()).expect("a kubeconfig");
-        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
-        Client::try_from(config.expect("a complete kubeconfig")).expect("a client")
+        client(&self.kubeconfig()).await
     }
+}
+
+async fn client(kubeconfig: &Path) -> Client {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig).expect("a kubeconfig");
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
+    Client::try_from(config.expect("a complete kubeconfig")).expect("a client")
 }
 
 /// Objects of any kind, as JSON.
@@ -299,6 +313,16 @@ impl Objects {
     pub(crate) async fn list(&self, kind: Kind, namespace: &str) -> Vec<Value> {
         let found = self.of(kind, namespace).list(&ListParams::default()).await.expect("the API answers");
         found.items.into_iter().map(shown).collect()
+    }
+
+    /// What happens to the objects of a kind in a namespace, those that are there first.
+    pub(crate) async fn watch(
+        &self,
+        kind: Kind,
+        namespace: &str,
+    ) -> BoxStream<'static, kube::Result<WatchEvent<DynamicObject>>> {
+        let parameters = WatchParams::default().timeout(120);
+        self.of(kind, namespace).watch(&parameters, "0").await.expect("the API answers").boxed()
     }
 
     /// Server-side apply of an object whose `apiVersion`, `kind` and name are left out.

@@ -33,8 +33,6 @@ pub(crate) struct Spoil {
     pub(crate) closes: bool,
     /// Bytes a second.
     pub(crate) rate: Option<u64>,
-    /// How much later each piece comes.
-    pub(crate) late: Option<Duration>,
     pub(crate) hush: Hush,
 }
 
@@ -188,7 +186,6 @@ impl Body for Passing {
                     bytes[at] ^= 1;
                     self.rest = Bytes::from(bytes);
                 }
-                self.sleep = self.spoil.late.map(|late| Box::pin(tokio::time::sleep(late)));
                 continue;
             }
             let length = self.next_length();

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use super::body::{Boxed, Ending, Failure, Passing, Spoil, whole};
 use super::facts::{Facts, hash};
+use super::late::Late;
 use super::log::{Record, costs};
 use super::refusal::{Answer, Refusal};
 use super::rule::{Action, ServerDate};
@@ -244,7 +245,7 @@ impl Exchange {
                     parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(said));
                     spoil.closes = true;
                 }
-                Action::Stale(late) if self.facts.is_watch => spoil.late = Some(*late),
+                Action::Stale(late) if self.facts.is_watch => body = Late::new(body, *late).boxed_unsync(),
                 Action::RewriteDate(date) => rewrite_date(&mut parts, date),
                 _ => {
                     let Some((at, ending)) = early_end(action, length) else { continue };

@@ -9,6 +9,7 @@ mod body;
 mod decide;
 mod exchange;
 mod facts;
+mod late;
 mod log;
 mod refusal;
 mod rule;
