@@ -15,7 +15,7 @@ use kube::api::{Api, ObjectMeta, PostParams};
 use tokio::sync::Semaphore;
 
 use crate::api::Reason;
-use crate::api::conditions::clean;
+use crate::api::conditions::{ConditionStatus, Progress, Summary, clean};
 use crate::crash_point::around;
 
 /// Events under way at a time; more are dropped rather than queued.
@@ -31,6 +31,20 @@ pub enum Severity {
     Normal,
     /// Somebody should look.
     Warning,
+}
+
+/// Whether a summary is worth an event about an object that uses a ledger, and whose `Ready` had the reason `before`.
+///
+/// That a ledger went away and came back is told by the event about its SackerLedger: repeated for each of thousands of
+/// objects it would be a storm at the worst moment.
+pub fn is_news(before: Option<&str>, summary: &Summary) -> bool {
+    let away = Reason::LedgerUnavailable;
+    match before {
+        // A new object that has to wait a moment is no news yet.
+        None => summary.progress != Progress::Reconciling && summary.reason != away,
+        Some(before) if before == away.as_str() && summary.ready == ConditionStatus::True => false,
+        Some(before) => before != summary.reason.as_str() && summary.reason != away,
+    }
 }
 
 /// Publishes events.
@@ -109,6 +123,33 @@ impl Events {
                 Severity::Warning => "Warning".to_owned(),
             }),
             ..Event::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outage_is_news_about_the_ledger_only() {
+        let ready = Summary::ready(Reason::Applied, "");
+        let away = Summary::unknown(Reason::LedgerUnavailable, "");
+        let waits = Summary::waiting(Reason::VersionNotFound, "");
+        let stalled = Summary::stalled(Reason::Conflict, "");
+        for (before, summary, expected) in [
+            (None, &ready, true),
+            (None, &stalled, true),
+            (None, &waits, false),
+            (None, &away, false),
+            (Some(Reason::VersionNotFound), &ready, true),
+            (Some(Reason::Applied), &ready, false),
+            (Some(Reason::Applied), &waits, true),
+            (Some(Reason::Applied), &away, false),
+            (Some(Reason::LedgerUnavailable), &ready, false),
+            (Some(Reason::LedgerUnavailable), &stalled, true),
+        ] {
+            assert_eq!(is_news(before.map(Reason::as_str), summary), expected, "{before:?} {summary:?}");
         }
     }
 }

@@ -152,6 +152,8 @@ pub(super) fn health(context: &Arc<Context>, uri: &LedgerUri) {
         if ledger.spec.ledger.parse::<LedgerUri>().ok().as_ref() == Some(uri) {
             let name = object.name_any();
             context.ledgers.queue.wake(ObjectRef::new(&name));
+            // What was seen before an outage is old after it.
+            context.views.forget(&name);
             users(context, &name);
             // Asks for a round: what changed meanwhile should not wait for the next one.
             context.polls.follow(context, &name, Some(ledger));

@@ -18,7 +18,7 @@ use super::cluster::{self, Ledger};
 use super::context::{Context, Kind, Name};
 use super::driver::Reconcile;
 use super::error::Failure;
-use super::events::Severity;
+use super::events::{Severity, is_news};
 use super::status;
 use super::views::Seen;
 use crate::api::conditions::{ConditionStatus, ConditionType, Progress, Summary, find};
@@ -158,10 +158,7 @@ async fn finish(
     status.conditions = summary.conditions(&previous.conditions, generation, now);
     status.last_handled_reconcile_at = requested_at(&object.metadata).map(str::to_owned);
     status::write(context, RESOLVER_MANAGER, object, previous, &status).await?;
-    let changed = before.map(|ready| ready.reason.as_str()) != Some(summary.reason.as_str());
-    // A new object that has to wait a moment is no news yet.
-    let is_news = before.is_some() || summary.progress != Progress::Reconciling;
-    if changed && is_news && summary.reason != Reason::Progressing {
+    if is_news(before.map(|ready| ready.reason.as_str()), summary) && summary.reason != Reason::Progressing {
         let severity =
             if summary.progress == Progress::Stalled { Severity::Warning } else { Severity::Normal };
         context.events.publish(object.object_ref(&()), severity, summary.reason, &summary.message, now);

@@ -10,12 +10,14 @@ use super::decide::{ClusterView, LedgerState, LedgerView, Mover, Pointer, Target
 use super::follow;
 use super::history;
 use super::rival::{Claimant, better_claim};
-use crate::api::conditions::Summary;
+use super::seen;
+use crate::api::conditions::{ConditionType, Summary, find};
 use crate::api::{EventStatus, Reason, SackerTag, SackerTagSpec, SackerTagStatus};
 use crate::controller::cluster::{self, Ledger};
 use crate::controller::context::Context;
 use crate::controller::duration;
 use crate::controller::pool::OpenLedger;
+use crate::controller::views::Seen;
 use crate::error::{Error, Result};
 use crate::model::{AccessRule, Expected, PackageName, TagName, TagState, Verb, Version, VersionRecord};
 
@@ -50,6 +52,15 @@ fn check_target(spec: &SackerTagSpec) -> Result<()> {
     }
 }
 
+/// Whether what a poll saw may do instead of reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// Where it settles that nothing is to be done ([`super::seen`]).
+    Views,
+    /// No: the ledger is asked.
+    Ledger,
+}
+
 /// Everything that was read.
 #[derive(Debug)]
 pub(super) struct Facts {
@@ -58,6 +69,9 @@ pub(super) struct Facts {
     pub(super) cluster: ClusterView,
     /// Nothing where the ledger was not asked.
     pub(super) ledger: Option<Result<LedgerFacts>>,
+    /// Its status was settled before a start or an outage, and the first look of the poll at its package since then is still
+    /// to come. It wakes the object if anything is to be done: thousands that ask for themselves would be the next outage.
+    pub(super) is_awaited: bool,
     /// The ledger, where it may be asked.
     pub(super) open: Option<Arc<OpenLedger>>,
 }
@@ -94,6 +108,7 @@ pub(super) async fn facts(
     object: &SackerTag,
     names: &Names,
     status: &SackerTagStatus,
+    trust: Trust,
 ) -> Facts {
     let spec = &object.spec;
     let applied = status.applied_generation;
@@ -107,14 +122,34 @@ pub(super) async fn facts(
         was_applied: applied.is_some() && applied == object.metadata.generation,
     };
     let (cluster, open) = cluster_view(context, object, names).await;
-    let mut facts = Facts { names: names.clone(), wish, cluster, ledger: None, open };
+    let mut facts = Facts { names: names.clone(), wish, cluster, ledger: None, is_awaited: false, open };
     if before_ledger(&facts.wish, &facts.cluster).is_none()
         && let Some(open) = &facts.open
     {
-        let now = context.clock.now();
-        facts.ledger = Some(ledger_facts(open, spec, names, status, &facts.wish.me, now).await);
+        let me = &facts.wish.me;
+        if trust == Trust::Views && facts.wish.was_applied && spec.follow.is_none() {
+            match context.views.get(&spec.ledger, &names.package).as_deref() {
+                Some(Seen::View(view)) => {
+                    facts.ledger = seen::facts(view, &names.tag, spec, status, me).map(Ok);
+                }
+                Some(Seen::Absent | Seen::Failed { .. }) => {}
+                None => facts.is_awaited = was_settled(object, status),
+            }
+        }
+        if facts.ledger.is_none() && !facts.is_awaited {
+            let now = context.clock.now();
+            facts.ledger = Some(ledger_facts(open, spec, names, status, me, now).await);
+        }
     }
     facts
+}
+
+/// Whether the status says that this generation is in force, or was before the ledger went away.
+fn was_settled(object: &SackerTag, status: &SackerTagStatus) -> bool {
+    find(&status.conditions, ConditionType::Ready).is_some_and(|ready| {
+        ready.observed_generation == object.metadata.generation
+            && (ready.status == "True" || ready.reason == Reason::LedgerUnavailable.as_str())
+    })
 }
 
 async fn cluster_view(
@@ -224,7 +259,7 @@ async fn record(open: &Arc<OpenLedger>, package: &PackageName, version: Version)
     open.call(|ledger| ledger.version(package, version)).await
 }
 
-fn pointer(state: &TagState, events: &[EventStatus], me: &str) -> Pointer {
+pub(super) fn pointer(state: &TagState, events: &[EventStatus], me: &str) -> Pointer {
     let is_ours = |event: &EventStatus| history::is_ours(event, me);
     let mover = match (&state.event, history::last_move(events)) {
         (None, _) => Mover::Other("a 2015 client, which leaves no name".to_owned()),

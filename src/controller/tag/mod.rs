@@ -13,6 +13,7 @@ mod follow;
 mod history;
 mod rival;
 mod row;
+mod seen;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -34,14 +35,14 @@ use self::apply::Applied;
 use self::cleanup::Cleaned;
 use self::current::Seen;
 use self::decide::{Again, Decision, Plan};
-use self::dereference::{Facts, Names};
+use self::dereference::{Facts, Names, Trust};
 use super::backoff::jitter;
 use super::context::{Context, Kind, Name};
 use super::driver::Reconcile;
 use super::error::{Failure, is_status};
-use super::events::Severity;
+use super::events::{Severity, is_news};
 use crate::api::conditions::{ConditionStatus, ConditionType, Progress, Summary, find};
-use crate::api::{Reason, SackerTag, SackerTagStatus, TAG_FINALIZER, TAG_MANAGER};
+use crate::api::{Reason, SackerTag, SackerTagStatus, TAG_FINALIZER, TAG_MANAGER, requested_at};
 use crate::crash_point::{around, crash_point};
 use crate::error::Error;
 use crate::model::{EventKind, Version};
@@ -146,9 +147,19 @@ async fn pass(object: &SackerTag, context: &Context) -> Result<Action, Failure> 
         }
     };
     let mut lost = None;
+    let requested = requested_at(&object.metadata) != previous.last_handled_reconcile_at.as_deref();
+    let mut trust = if requested { Trust::Ledger } else { Trust::Views };
     for _ in 0..ROUNDS {
-        let mut facts = dereference::facts(context, object, &names, &previous).await;
+        let mut facts = dereference::facts(context, object, &names, &previous, trust).await;
+        if facts.is_awaited {
+            context.polls.refresh(&object.spec.ledger, &names.package);
+            return Ok(Action::await_change());
+        }
         let mut decision = decision(context, &facts);
+        if decision.plan != Plan::Nothing && std::mem::replace(&mut trust, Trust::Ledger) == Trust::Views {
+            facts = dereference::facts(context, object, &names, &previous, trust).await;
+            decision = self::decision(context, &facts);
+        }
         if decision.plan != Plan::Nothing && current::look(context, object).await? != Seen::Current {
             return Ok(Action::requeue(jitter(STALE)));
         }
@@ -245,9 +256,7 @@ fn tell(
         _ => {
             let summary = &decision.summary;
             let before = find(&previous.conditions, ConditionType::Ready).map(|ready| ready.reason.as_str());
-            // A new object that has to wait a moment is no news yet.
-            let is_news = before.is_some() || summary.progress != Progress::Reconciling;
-            if is_news && before != Some(summary.reason.as_str()) {
+            if is_news(before, summary) {
                 let bad = summary.progress == Progress::Stalled || summary.ready == ConditionStatus::Unknown;
                 let severity = if bad { Severity::Warning } else { Severity::Normal };
                 announce(context, object, severity, summary.reason, &summary.message);
