@@ -7,6 +7,7 @@ mod access;
 mod bench;
 mod blackhole;
 mod chain;
+mod chain_clocks;
 mod clusters;
 mod crash;
 mod crash_points;
