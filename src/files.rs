@@ -12,6 +12,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
+use jiff::Timestamp;
 use rustix::fs::{AtFlags, Dir, Mode, OFlags};
 use tempfile::NamedTempFile;
 
@@ -39,6 +40,13 @@ pub(crate) fn temporary(directory: &Path, prefix: &str, mode: u32) -> io::Result
             return Ok(file);
         }
     }
+}
+
+/// The time by the clock of the file system that a directory is on, which on a network is the server's: that of a file which
+/// is made for it and never gets a name.
+pub(crate) fn time_at(directory: &Path) -> io::Result<Timestamp> {
+    let time = tempfile::tempfile_in(directory)?.metadata()?.modified()?;
+    Timestamp::try_from(time).map_err(io::Error::other)
 }
 
 /// Removes the temporary files that no living process holds. Without this a process that is killed again and again would

@@ -65,13 +65,13 @@ impl Bounds {
         if both.low <= both.high { both } else { newer }
     }
 
-    /// `local` moved by as little as possible to where the server's clock can be.
-    fn correct(self, local: Timestamp, monotonic: Duration) -> Option<Timestamp> {
+    /// `local` moved by as little as possible to where the server's clock can be, and the earliest that it can be.
+    fn correct(self, local: Timestamp, monotonic: Duration) -> Option<(Timestamp, Timestamp)> {
         let aged = self.aged(monotonic);
         let base = SignedDuration::try_from(monotonic).ok()?;
         let low = Timestamp::from_duration(aged.low.checked_add(base)?).ok()?;
         let high = Timestamp::from_duration(aged.high.checked_add(base)?).ok()?;
-        Some(local.clamp(low, high))
+        Some((local.clamp(low, high), low))
     }
 }
 
@@ -82,6 +82,8 @@ pub struct ServerTime {
     pub time: Timestamp,
     /// Our own clock minus `time`: zero, or how far ours is ahead at least (behind: negative).
     pub skew: SignedDuration,
+    /// The earliest that the server's can be.
+    pub earliest: Timestamp,
 }
 
 impl ServerTime {
@@ -90,6 +92,11 @@ impl ServerTime {
         let seconds = self.skew.unsigned_abs().as_secs_f64();
         let side = if self.skew.is_negative() { "behind" } else { "ahead of" };
         format!("{seconds:.1} s {side}")
+    }
+
+    /// A time that the server's clock has come to: for what must not happen too early.
+    pub fn reached(&self) -> Timestamp {
+        if self.skew.is_zero() { self.time } else { self.earliest }
     }
 
     /// Whether the difference is worth a warning.
@@ -139,8 +146,8 @@ impl ServerClock {
     pub fn now(&self) -> Option<ServerTime> {
         let known = *self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let local = self.clock.now();
-        let time = known?.correct(local, self.clock.monotonic())?;
-        Some(ServerTime { time, skew: local.duration_since(time) })
+        let (time, earliest) = known?.correct(local, self.clock.monotonic())?;
+        Some(ServerTime { time, skew: local.duration_since(time), earliest })
     }
 }
 
@@ -186,6 +193,7 @@ mod tests {
         server.observe(at("2026-11-21T12:00:00Z"), clock.monotonic());
         let found = server.now().expect("known");
         assert_eq!((found.time, found.skew), (clock.now(), SignedDuration::ZERO));
+        assert_eq!(found.reached(), clock.now());
         assert!(!found.is_notable());
         found.check().expect("honest");
     }
@@ -202,6 +210,7 @@ mod tests {
             server.observe(at("2026-11-21T12:00:00Z"), clock.monotonic());
             let found = server.now().expect("known");
             assert_eq!(found.time, at(corrected), "{local}");
+            assert_eq!(found.reached(), at("2026-11-21T12:00:00Z"), "{local}");
             assert_eq!(found.skew.as_secs(), skew, "{local}");
             assert_eq!(found.is_notable(), found.skew.abs() > SignedDuration::from_secs(2), "{local}");
             assert_eq!(found.check().is_err(), skew.abs() >= 60, "{local}");
@@ -210,10 +219,9 @@ mod tests {
 
     #[test]
     fn a_refusal_says_how_far_and_what_to_do() {
-        let error =
-            ServerTime { time: at("2026-11-21T12:00:00Z"), skew: SignedDuration::from_millis(-60_000) }
-                .check()
-                .expect_err("off");
+        let noon = at("2026-11-21T12:00:00Z");
+        let time = ServerTime { time: noon, skew: SignedDuration::from_millis(-60_000), earliest: noon };
+        let error = time.check().expect_err("off");
         assert_eq!(error.to_string(), "this machine's clock is 60.0 s behind the server's");
         assert!(error.hint().is_some_and(|hint| hint.contains("--allow-skew")), "{error:?}");
     }

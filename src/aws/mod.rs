@@ -6,7 +6,6 @@
 #[cfg(any(feature = "ledger-s3", feature = "store-s3"))]
 pub(crate) mod bucket;
 mod credentials;
-#[cfg(any(feature = "ledger-s3", feature = "store-s3"))]
 pub(crate) mod date;
 pub mod error;
 mod http;
@@ -94,9 +93,22 @@ pub async fn dynamo_client(
     endpoint: Option<&str>,
     connect: &Connect,
 ) -> Result<aws_sdk_dynamodb::Client> {
+    let clock = crate::server_clock::ServerClock::new(connect.clock.clone());
+    dynamo_client_with_clock(region, endpoint, connect, std::sync::Arc::new(clock)).await
+}
+
+/// The same client; `clock` learns from its answers what time it is at the server.
+#[cfg(feature = "ledger-dynamo")]
+pub(crate) async fn dynamo_client_with_clock(
+    region: &str,
+    endpoint: Option<&str>,
+    connect: &Connect,
+    clock: std::sync::Arc<crate::server_clock::ServerClock>,
+) -> Result<aws_sdk_dynamodb::Client> {
     let place = place("DYNAMODB", Some(region), endpoint, &connect.environment).await?;
     let config = sdk_config(place, connect)?;
-    Ok(aws_sdk_dynamodb::Client::new(&config))
+    let config = aws_sdk_dynamodb::config::Builder::from(&config).interceptor(date::DateObserver(clock));
+    Ok(aws_sdk_dynamodb::Client::from_conf(config.build()))
 }
 
 /// Settles region and endpoint: what the URI says, then the environment, then the profile.

@@ -21,6 +21,7 @@ use super::poll::Polls;
 use super::pool::Pool;
 use super::queue::Queue;
 use super::rollout::Rollouts;
+use super::sights::Sights;
 use super::status::Written;
 use super::views::Views;
 use super::watch::Guarded;
@@ -137,6 +138,8 @@ pub struct Context {
     pub backoffs: Backoffs,
     /// The statuses that the caches may not show yet.
     pub written: Written,
+    /// Since when followed tags are seen where they point.
+    pub sights: Sights,
     /// Where events go.
     pub events: Events,
     /// What `/metrics` shows.
@@ -181,6 +184,7 @@ impl Context {
     pub fn forget(&self, uid: &str) {
         self.backoffs.reset(uid);
         self.written.forget(uid);
+        self.sights.forget(uid);
         self.probed.forget(uid);
     }
 }

@@ -276,6 +276,7 @@ mod tests {
             probed: crate::controller::ledger::Probed::default(),
             backoffs: crate::controller::backoff::Backoffs::default(),
             written: status::Written::default(),
+            sights: crate::controller::sights::Sights::default(),
             metrics,
         };
         (Arc::new(context), registry)

@@ -23,6 +23,7 @@ mod resolver;
 mod rollout;
 mod route;
 pub mod shutdown;
+mod sights;
 pub mod status;
 mod tag;
 pub mod views;

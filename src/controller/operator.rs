@@ -176,6 +176,7 @@ async fn start(
         probed: super::ledger::Probed::default(),
         backoffs: super::backoff::Backoffs::default(),
         written: super::status::Written::default(),
+        sights: super::sights::Sights::default(),
         metrics,
     });
     let mut watches = JoinSet::new();

@@ -20,6 +20,7 @@ use crate::crash_point::{crash_point, crash_point_at};
 use crate::error::{Error, Meaning, Missing, Result, io_reason};
 use crate::files;
 use crate::model::{FileLocation, Numbering, Sha256};
+use crate::server_clock::{ServerClock, ServerTime};
 
 /// How many lock files exchanges are spread over; any number is right, more let more tags move at the same time.
 const LOCKS: u8 = 64;
@@ -32,6 +33,7 @@ const LOCK_DIRECTORY: &str = "_sacker/locks";
 #[derive(Debug)]
 pub(super) struct FileObjects {
     place: Arc<Place>,
+    clock: Arc<dyn crate::clock::Clock>,
 }
 
 /// The directory, and what this process knows about it.
@@ -44,8 +46,8 @@ struct Place {
 }
 
 impl FileObjects {
-    pub(super) fn new(location: &FileLocation) -> Self {
-        Self { place: Arc::new(Place::new(&location.path)) }
+    pub(super) fn new(location: &FileLocation, clock: Arc<dyn crate::clock::Clock>) -> Self {
+        Self { place: Arc::new(Place::new(&location.path)), clock }
     }
 
     /// Runs blocking file work off the executor.
@@ -400,6 +402,19 @@ impl ConditionalObjects for FileObjects {
         .await
     }
 
+    /// By the clock of the file system. Nothing where that may not be asked.
+    async fn time(&self) -> Option<ServerTime> {
+        let server = ServerClock::new(self.clock.clone());
+        let asked = self.run(move |place| {
+            let sent = server.monotonic();
+            if let Ok(time) = files::time_at(&place.root) {
+                server.observe(time, sent);
+            }
+            Ok(server.now())
+        });
+        asked.await.ok().flatten()
+    }
+
     fn default_numbering(&self) -> Numbering {
         Numbering::Sequence
     }
@@ -466,7 +481,10 @@ mod tests {
     #[tokio::test]
     async fn a_ledger_that_is_not_there_is_named() {
         let folder = tempfile::tempdir().expect("a temporary directory");
-        let objects = FileObjects::new(&FileLocation::at(folder.path().join("none")));
+        let objects = FileObjects::new(
+            &FileLocation::at(folder.path().join("none")),
+            Arc::new(crate::clock::SystemClock),
+        );
         for error in [
             objects.get("a").await.map(|_| ()).expect_err("no ledger"),
             objects.list("a/", "a/", 1).await.map(|_| ()).expect_err("no ledger"),

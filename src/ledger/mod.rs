@@ -162,6 +162,11 @@ pub trait Ledger: Send + Sync + Debug {
         None
     }
 
+    /// The time by the ledger's own clock, for what must not depend on this machine's. Nothing where the ledger has none.
+    async fn time(&self) -> Option<ServerTime> {
+        self.server_time()
+    }
+
     /// Looks for what is odd in a package.
     async fn examine(&self, _package: &PackageName) -> Result<Findings> {
         Ok(Findings::default())
@@ -335,7 +340,7 @@ fn still_tagged(package: &PackageName, version: Version, tags: &[&str]) -> Error
 pub async fn open(uri: &LedgerUri, connect: &Connect) -> Result<Arc<dyn Ledger>> {
     match uri {
         LedgerUri::File(location) => {
-            let objects = file::FileObjects::new(location);
+            let objects = file::FileObjects::new(location, connect.clock.clone());
             Ok(Arc::new(ObjectLedger::new(uri.clone(), objects, connect.clone())))
         }
         #[cfg(feature = "ledger-s3")]

@@ -161,6 +161,11 @@ pub trait ConditionalObjects: Send + Sync + Debug + 'static {
         None
     }
 
+    /// The same, asked for where no answer tells it by the way: by the clock of the file system, say.
+    async fn time(&self) -> Option<ServerTime> {
+        self.server_time()
+    }
+
     /// How versions are numbered where the ledger's own record does not say.
     fn default_numbering(&self) -> Numbering;
 

@@ -102,8 +102,10 @@ pub(super) enum Target {
         version: Version,
         /// The tag it is followed through.
         followed: String,
-        /// When the time is over.
+        /// When the time is over, by the ledger's clock.
         until: Timestamp,
+        /// How long it takes until then, by whatever clock.
+        left: Duration,
     },
 }
 
@@ -141,6 +143,8 @@ pub(super) enum Again {
     After(Duration),
     /// At this time.
     At(Timestamp),
+    /// After exactly this long.
+    In(Duration),
     /// Soon, with growing pauses: trying again may help.
     Backoff,
 }
@@ -209,7 +213,9 @@ pub(super) fn decide(
 fn decide_target(wish: &Wish, ledger: &LedgerView, now: Timestamp) -> Decision {
     let target = match &ledger.target {
         Target::FollowedAbsent(message) => return row::followed_absent(message),
-        Target::Soaking { version, followed, until } => return row::soaking(*version, followed, *until),
+        Target::Soaking { version, followed, until, left } => {
+            return row::soaking(*version, followed, *until, *left);
+        }
         Target::Absent(message) => return row::version_absent(message),
         Target::Version(version) => *version,
     };

@@ -137,8 +137,7 @@ pub(super) async fn facts(
             }
         }
         if facts.ledger.is_none() && !facts.is_awaited {
-            let now = context.clock.now();
-            facts.ledger = Some(ledger_facts(open, spec, names, status, me, now).await);
+            facts.ledger = Some(ledger_facts(context, open, object, names, status, me).await);
         }
     }
     facts
@@ -202,14 +201,14 @@ fn rival(context: &Context, me: &SackerTag, names: &Names, access: &[AccessRule]
 }
 
 async fn ledger_facts(
+    context: &Context,
     open: &Arc<OpenLedger>,
-    spec: &SackerTagSpec,
+    object: &SackerTag,
     names: &Names,
     status: &SackerTagStatus,
     me: &str,
-    now: Timestamp,
 ) -> Result<LedgerFacts> {
-    let Names { package, tag } = names;
+    let (spec, Names { package, tag }) = (&object.spec, names);
     let state = open.call(|ledger| ledger.tag(package, tag)).await?;
     if state.is_none() && status.seq.is_some() {
         // Tags leave a tombstone. One that vanished speaks of a lost mount rather than of a lost tag: ask the ledger
@@ -221,7 +220,10 @@ async fn ledger_facts(
         None => Vec::new(),
     };
     let (target, candidate) = match (&spec.follow, spec.version.and_then(Version::new)) {
-        (Some(follow), _) => follow::target(open, package, follow, status, now).await?,
+        (Some(follow), _) => {
+            let uid = object.uid().unwrap_or_default();
+            follow::target(context, open, package, follow, &uid, status).await?
+        }
         (None, Some(version)) => (Target::Version(version), None),
         (None, None) => (Target::Absent("the spec names no version".to_owned()), None),
     };

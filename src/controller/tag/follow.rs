@@ -1,5 +1,9 @@
-//! Where a followed tag points, and whether it has stood still long enough. Time is the ledger's: that of the event that
-//! moved the followed tag, or of the version's own record for `latest`.
+//! Where a followed tag points, and whether it has stood still long enough. A soak begins with the time that the ledger
+//! says: that of the event that moved the followed tag, or of the version's own record for `latest`.
+//!
+//! It is over by clocks once both this machine's and the ledger's own have come to its end: each of them alone may be off,
+//! and so may be that of whoever stamped the event, which is often one of the two. And it is over once this process has
+//! seen the tag stand still for as long, so that a clock that is behind delays nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +12,7 @@ use jiff::Timestamp;
 
 use super::decide::Target;
 use crate::api::{FollowSpec, SackerTagStatus};
+use crate::controller::context::Context;
 use crate::controller::duration;
 use crate::controller::pool::OpenLedger;
 use crate::error::Result;
@@ -15,11 +20,12 @@ use crate::model::{PackageName, Spec, TagName, Version};
 
 /// The target of a SackerTag that follows, and the version it waits for with the time since when.
 pub(super) async fn target(
+    context: &Context,
     open: &Arc<OpenLedger>,
     package: &PackageName,
     follow: &FollowSpec,
+    uid: &str,
     status: &SackerTagStatus,
-    now: Timestamp,
 ) -> Result<(Target, Option<(Version, Timestamp)>)> {
     let Some(soak) = duration::parse(&follow.soak) else {
         return Ok((Target::Absent(format!("spec.follow.soak '{}' is not a duration", follow.soak)), None));
@@ -29,13 +35,26 @@ pub(super) async fn target(
         Spec::Tag(tag) => tagged(open, package, &tag).await?,
         Spec::Version(_) => Err(format!("'{}' is a version; spec.follow needs a tag", follow.tag)),
     };
-    Ok(match found {
-        Err(message) => (Target::FollowedAbsent(message), None),
-        Ok((version, since)) => {
-            let since = since.unwrap_or_else(|| first_seen(status, version, now));
-            judge(&follow.tag, version, since, soak, now)
-        }
-    })
+    let (version, since) = match found {
+        Err(message) => return Ok((Target::FollowedAbsent(message), None)),
+        Ok((version, _)) if soak.is_zero() => return Ok((Target::Version(version), None)),
+        Ok(found) => found,
+    };
+    let seen_for = context.sights.seen_for(uid, (version, since), context.clock.monotonic());
+    let local = context.clock.now();
+    let ledger = open.call(async |ledger| Ok(ledger.time().await)).await?.map(|time| time.reached());
+    let since = since.unwrap_or_else(|| first_seen(status, version, local));
+    let now = ledger.map_or(local, |ledger| ledger.min(local));
+    Ok(judge(&follow.tag, version, since, soak, &Passed { now, seen_for }))
+}
+
+/// How far time has come.
+#[derive(Debug)]
+struct Passed {
+    /// The time that all clocks have come to.
+    now: Timestamp,
+    /// For how long the version has been seen where it is.
+    seen_for: Duration,
 }
 
 type Found = std::result::Result<(Version, Option<Timestamp>), String>;
@@ -78,14 +97,17 @@ fn judge(
     version: Version,
     since: Timestamp,
     soak: Duration,
-    now: Timestamp,
+    passed: &Passed,
 ) -> (Target, Option<(Version, Timestamp)>) {
     // A time beyond the calendar is never over.
     let until = since.checked_add(soak).unwrap_or(Timestamp::MAX);
-    if soak.is_zero() || until <= now {
+    // Negative is over.
+    let by_clocks = Duration::try_from(until.duration_since(passed.now)).unwrap_or_default();
+    let left = by_clocks.min(soak.saturating_sub(passed.seen_for));
+    if left.is_zero() {
         (Target::Version(version), None)
     } else {
-        (Target::Soaking { version, followed: followed.to_owned(), until }, Some((version, since)))
+        (Target::Soaking { version, followed: followed.to_owned(), until, left }, Some((version, since)))
     }
 }
 
@@ -99,18 +121,33 @@ mod tests {
     }
 
     #[test]
-    fn a_version_soaks_by_the_ledgers_time() {
+    fn a_version_soaks_by_clocks_or_in_sight() {
         let version = Version::FIRST;
-        let soak = Duration::from_mins(1);
-        assert_eq!(judge("canary", version, at(100), soak, at(160)).0, Target::Version(version));
-        assert_eq!(
-            judge("canary", version, at(100), soak, at(159)),
-            (
-                Target::Soaking { version, followed: "canary".into(), until: at(160) },
-                Some((version, at(100)))
-            )
-        );
-        assert_eq!(judge("canary", version, at(500), Duration::ZERO, at(100)).0, Target::Version(version));
+        let second = Duration::from_secs(1);
+        let left = |now, seen: u32| {
+            let passed = Passed { now: at(now), seen_for: second * seen };
+            match judge("canary", version, at(100), second * 60, &passed) {
+                (Target::Version(target), None) => {
+                    assert_eq!(target, version);
+                    Duration::ZERO
+                }
+                (Target::Soaking { until, left, .. }, Some((waiting, since))) => {
+                    assert_eq!((until, waiting, since), (at(160), version, at(100)));
+                    left
+                }
+                other => panic!("{other:?}"),
+            }
+        };
+        for (now, seen, expected) in [
+            (160, 0, 0),
+            (159, 0, 1),
+            (120, 30, 30),
+            // A clock that is behind, or an event from one that was ahead.
+            (-500, 59, 1),
+            (-500, 60, 0),
+        ] {
+            assert_eq!(left(now, seen), second * expected, "at {now} after {seen} s");
+        }
     }
 
     #[test]

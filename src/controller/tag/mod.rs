@@ -23,7 +23,6 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use jiff::Timestamp;
 use kube::api::{Api, Patch, PatchParams};
 use kube::core::{ObjectMeta, PartialObjectMeta};
 use kube::runtime::controller::Action;
@@ -223,13 +222,16 @@ async fn settle(
         (Again::Backoff, Some(error)) => Err(Failure::Ledger(error)),
         (Again::Backoff, None) | (Again::OnChange, _) => Ok(Action::await_change()),
         (Again::After(pause), _) => Ok(Action::requeue(jitter(pause))),
-        (Again::At(time), _) => Ok(Action::requeue(until(time, now))),
+        (Again::At(time), _) => {
+            Ok(Action::requeue(exactly(Duration::try_from(time.duration_since(now)).unwrap_or_default())))
+        }
+        (Again::In(left), _) => Ok(Action::requeue(exactly(left))),
     }
 }
 
 /// The time left, rounded up a little: a pass that comes early would only wait again.
-fn until(time: Timestamp, now: Timestamp) -> Duration {
-    time.duration_since(now).unsigned_abs() + Duration::from_millis(5)
+fn exactly(left: Duration) -> Duration {
+    left + Duration::from_millis(5)
 }
 
 /// Events: on transitions only.

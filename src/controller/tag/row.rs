@@ -2,6 +2,8 @@
 //!
 //! Messages hold no times that change from pass to pass: an equal status must stay equal.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::decide::{Again, Decision, Plan, Wish};
@@ -79,7 +81,7 @@ pub(super) fn followed_absent(message: &str) -> Decision {
 }
 
 /// Row 7.
-pub(super) fn soaking(version: Version, followed: &str, until: Timestamp) -> Decision {
+pub(super) fn soaking(version: Version, followed: &str, until: Timestamp, left: Duration) -> Decision {
     let message = format!(
         "version {version} of '{followed}' soaks until {}; then the tag is moved",
         time::format(until)
@@ -87,7 +89,7 @@ pub(super) fn soaking(version: Version, followed: &str, until: Timestamp) -> Dec
     Decision {
         plan: Plan::Nothing,
         summary: Summary::waiting(Reason::Soaking, message),
-        again: Again::At(until),
+        again: Again::In(left),
     }
 }
 

@@ -1,5 +1,7 @@
 //! The decision, row by row.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::decide::{
@@ -147,16 +149,7 @@ fn nothing_is_written() {
             Reason::FollowedTagNotFound,
             Reconciling,
         ),
-        (
-            "row 7 soaking",
-            |s| {
-                s.target =
-                    Target::Soaking { version: version(2), followed: "canary".into(), until: at(NOW + 60) }
-            },
-            False,
-            Reason::Soaking,
-            Reconciling,
-        ),
+        ("row 7 soaking", |s| s.target = soaking(60), False, Reason::Soaking, Reconciling),
         (
             "row 8 version absent",
             |s| s.target = Target::Absent("package 'frontend' has no version 2".into()),
@@ -384,12 +377,21 @@ fn drift_is_named_and_undone_at_most_once_per_ten_seconds() {
     assert!(waits.summary.drifted.is_some());
 }
 
+fn soaking(seconds: u64) -> Target {
+    let until = at(NOW) + Duration::from_secs(seconds);
+    Target::Soaking {
+        version: version(2),
+        followed: "canary".into(),
+        until,
+        left: Duration::from_secs(seconds),
+    }
+}
+
 #[test]
 fn soaking_is_looked_at_again_at_the_exact_time() {
     let mut situation = Situation::new();
-    situation.target =
-        Target::Soaking { version: version(2), followed: "canary".into(), until: at(NOW + 61) };
-    assert_eq!(situation.decide().again, Again::At(at(NOW + 61)));
+    situation.target = soaking(61);
+    assert_eq!(situation.decide().again, Again::In(Duration::from_secs(61)));
 }
 
 #[test]

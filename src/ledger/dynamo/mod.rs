@@ -24,6 +24,7 @@ mod transaction;
 mod view;
 
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
@@ -40,6 +41,7 @@ use crate::model::{
     DynamoLocation, Event, LedgerUri, NewVersion, Numbering, PackageName, PackageView, Removal, TagChange,
     TagName, TagState, Version, VersionRecord,
 };
+use crate::server_clock::{ServerClock, ServerTime};
 use request::Patience;
 
 /// A ledger in two DynamoDB tables.
@@ -47,6 +49,8 @@ pub struct DynamoLedger {
     uri: LedgerUri,
     client: Client,
     connect: Connect,
+    /// The service's clock, as far as its answers told.
+    clock: Arc<ServerClock>,
     /// The main table: one row per version.
     versions: String,
     /// The tags table: one row per tag, and the history.
@@ -67,12 +71,14 @@ impl DynamoLedger {
     /// # Errors
     /// `Invalid` when the environment's AWS settings are broken.
     pub async fn open(location: &DynamoLocation, connect: &Connect) -> Result<Self> {
-        let client =
-            crate::aws::dynamo_client(&location.region, location.endpoint.as_deref(), connect).await?;
+        let clock = Arc::new(ServerClock::new(connect.clock.clone()));
+        let (region, endpoint) = (&location.region, location.endpoint.as_deref());
+        let client = crate::aws::dynamo_client_with_clock(region, endpoint, connect, clock.clone()).await?;
         Ok(Self {
             uri: LedgerUri::Dynamo(location.clone()),
             client,
             connect: connect.clone(),
+            clock,
             versions: location.prefix.clone(),
             tags: format!("{}-tags", location.prefix),
             custom_endpoint: location.endpoint.is_some()
@@ -103,6 +109,10 @@ impl Ledger for DynamoLedger {
         }
         let numbering = Numbering::Sequence;
         Ok(LedgerState { is_set_up: true, numbering, verdict: None, is_single_writer: false })
+    }
+
+    async fn time(&self) -> Option<ServerTime> {
+        self.clock.now()
     }
 
     async fn probe(&self, options: &ProbeOptions) -> Result<ProbeReport> {

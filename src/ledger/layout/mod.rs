@@ -160,6 +160,10 @@ impl<O: ConditionalObjects> Ledger for ObjectLedger<O> {
         self.objects.server_time()
     }
 
+    async fn time(&self) -> Option<ServerTime> {
+        self.objects.time().await
+    }
+
     async fn examine(&self, package: &PackageName) -> Result<Findings> {
         self.findings(package).await
     }

@@ -9,10 +9,10 @@ use super::process::Operator;
 use crate::support::cluster::Cluster;
 use crate::support::tier;
 
-const SOAK: Duration = Duration::from_secs(3);
+pub(super) const SOAK: Duration = Duration::from_secs(3);
 
 /// When a version was reached and until when it was held, in a history of moves.
-fn held(events: &[Event], version: Version) -> Option<Duration> {
+pub(super) fn held(events: &[Event], version: Version) -> Option<Duration> {
     let position = events.iter().position(|event| event.to == Some(version) && event.from != event.to)?;
     let end = events[position + 1..].iter().find(|event| event.to != Some(version))?;
     Some(end.at.duration_since(events[position].at).unsigned_abs())

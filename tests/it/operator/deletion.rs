@@ -122,8 +122,12 @@ async fn a_namespace_goes_while_its_ledgers_are_down() {
     std::fs::rename(&away, bench.directory()).expect("the directory can be moved");
     gate.open();
     for number in 0..25 {
-        assert_eq!(bench.points_at(&format!("gone-{number}")).await, Some(1));
-        assert_eq!(unreachable.points_at(&format!("down-{number}")).await, Some(1));
+        for (bench, name) in [(&bench, format!("gone-{number}")), (&unreachable, format!("down-{number}"))] {
+            let events: Vec<_> =
+                bench.history(&name).await.iter().map(|event| (event.kind, event.to)).collect();
+            assert_eq!(events, [(EventKind::Move, Some(version(1)))], "{name}: the ledger is as it was");
+            assert_eq!(bench.points_at(&name).await, Some(1), "{name}");
+        }
     }
 }
 

@@ -37,9 +37,8 @@ async fn enforce_moves_back_what_a_2015_client_moved_at_most_once_in_ten_seconds
     let between = ours[1].at.duration_since(ours[0].at).unsigned_abs();
     assert!(between >= ENFORCE_INTERVAL, "moved back after {between:?}");
     assert!(history.iter().any(|event| event.source == EventSource::Legacy), "{history:#?}");
-    eventually("an event names the drift", PATIENCE, async || {
-        let events = bench.api.list(EVENT, &bench.namespace).await;
-        events.iter().any(|event| event["reason"] == "Drifted")
+    eventually("an event names who it was", PATIENCE, async || {
+        bench.notes("live", &["Drifted"]).await.iter().any(|note| note.contains("2015"))
     })
     .await;
 }
@@ -77,6 +76,17 @@ async fn report_leaves_the_tag_where_somebody_moved_it() {
     let object = bench.until_tag("live", "Drifted", "True", "Drifted").await;
     assert!(Conditions::of(&object).is("Ready", "False"));
     assert_eq!(object["status"]["version"], 2, "the status says what is");
+    let operator = bench.operator.expect("the shared one");
+    eventually("a metric counts it", PATIENCE, async || {
+        let (_, page) = operator.get("/metrics").expect("metrics are served");
+        let counted = |line: &str| {
+            line.starts_with("sacker_objects{")
+                && line.contains("reason=\"Drifted\"")
+                && !line.ends_with(" 0")
+        };
+        page.lines().any(counted)
+    })
+    .await;
     for _ in 0..3 {
         bench.pass(TAG, &bench.namespace, "live").await;
     }

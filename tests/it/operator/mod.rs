@@ -8,6 +8,7 @@ mod api_faults;
 mod bench;
 mod blackhole;
 mod chain;
+mod chain_clocks;
 mod chaos;
 mod clusters;
 mod crash;

@@ -97,10 +97,10 @@ async fn the_published_config_map_is_exact_and_restored() {
         .patch(CONFIG_MAP, &bench.namespace, "artifacts", json!({ "data": { "live": "evil", "more": "x" } }))
         .await;
     let restored = |object: &Value| object["data"] == expected;
-    bench.api.until(place, "restored after an edit", POLL * 2, restored).await;
+    bench.api.until(place, "restored after an edit", POLL, restored).await;
     // Deleted: made again.
     bench.api.delete(CONFIG_MAP, &bench.namespace, "artifacts").await;
-    bench.api.until(place, "restored after a deletion", POLL * 2, restored).await;
+    bench.api.until(place, "restored after a deletion", POLL, restored).await;
 
     // A move shows.
     bench.move_by_hand("live", 2).await;

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use super::bench::{Bench, say};
 use super::process::Operator;
 use crate::support::cluster::{Cluster, LEDGER, PACKAGE, PATIENCE, TAG};
-use crate::support::eventually;
+use crate::support::faultgate::{Action, Entry, Gate, Match, Rule};
+use crate::support::{eventually, testbed, unique};
 
 /// How long a stop may take.
 const STOP: Duration = Duration::from_secs(20);
@@ -105,6 +106,58 @@ async fn it_stops_in_order_with_fifty_promotions_under_way() {
     }
     next.terminate();
     assert_eq!(next.wait(STOP), Some(0), "{}", next.log());
+}
+
+#[tokio::test]
+async fn readiness_goes_before_the_work_that_is_under_way() {
+    let Some(minio) = testbed::minio() else { return };
+    let Some(cluster) = Cluster::start() else { return };
+    cluster.install_crds();
+    let gate = Gate::start(&minio.endpoint, 1);
+    let uri = format!("s3://{}?endpoint={}&versions=sequence", unique("ledger"), gate.url());
+    let bench = Bench::with(&cluster, None, uri, &minio.connect(), None).await;
+    bench.versions(2).await;
+    let operator = Operator::start(&cluster, &["--cluster-name", "testbed"]);
+    operator.until_ready();
+    let yaml = |version: i64| {
+        let tag = |number: i64| {
+            let name = format!("tag-{number}");
+            bench.tag_yaml(&bench.namespace, &name, &name, &format!("version: {version}"))
+        };
+        (0..50).map(tag).collect::<String>()
+    };
+    cluster.apply(&yaml(1));
+    bench.until_all_applied(&bench.namespace, 50, 1, PATIENCE).await;
+
+    // Every pass takes seconds from here on.
+    let slow = Rule::new(Match::default(), Action::Delay(Duration::from_millis(300)));
+    gate.set_rules(vec![slow]);
+    gate.take_log();
+    cluster.apply(&yaml(2));
+    let is_write = |entry: &Entry| entry.method == "PUT";
+    eventually("promotions are under way", PATIENCE, async || gate.log().iter().any(is_write)).await;
+    let start = Instant::now();
+    operator.terminate();
+    eventually("it is not ready any more", PATIENCE, async || {
+        !matches!(operator.get("/readyz"), Some((200, _)))
+    })
+    .await;
+    let off = start.elapsed();
+    let before = gate.log().iter().filter(|entry| is_write(entry)).count();
+    assert!(operator.is_running(), "readiness went off with the process, after {off:?}: {}", operator.log());
+    assert_eq!(operator.wait(STOP.saturating_sub(start.elapsed())), Some(0), "{}", operator.log());
+    let ended = start.elapsed();
+    let finished = gate.log().iter().filter(|entry| is_write(entry)).count() - before;
+    assert!(finished > 0, "what was under way was finished");
+    gate.set_rules(Vec::new());
+    for object in bench.api.list(TAG, &bench.namespace).await {
+        let name = object["metadata"]["name"].as_str().expect("a name");
+        let (shown, found) = (object["status"]["version"].as_i64(), bench.points_at(name).await);
+        assert!(shown == found || (shown, found) == (Some(1), Some(2)), "{name}: {shown:?}, but {found:?}");
+    }
+    say(&format!(
+        "after SIGTERM: not ready after {off:?}, ended after {ended:?}, {finished} writes meanwhile"
+    ));
 }
 
 #[tokio::test]

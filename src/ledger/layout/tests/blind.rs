@@ -90,10 +90,8 @@ const NOON: i64 = 1_795_262_400_000;
 
 /// A timestamp ledger on a server where it is noon; the client's clock is off by so many seconds.
 fn blind(may_read: bool, skew: i64) -> ObjectLedger<Blind> {
-    let server = ServerTime {
-        time: jiff::Timestamp::from_millisecond(NOON).expect("in range"),
-        skew: jiff::SignedDuration::from_secs(skew),
-    };
+    let noon = jiff::Timestamp::from_millisecond(NOON).expect("in range");
+    let server = ServerTime { time: noon, skew: jiff::SignedDuration::from_secs(skew), earliest: noon };
     let objects = Blind {
         inner: MemoryObjects::new(Numbering::Timestamp),
         may_read,
@@ -161,7 +159,8 @@ async fn a_writer_that_may_not_read_never_goes_back() {
     let mut ledger = blind(false, 0);
     ledger.add(&package(), &new()).await.expect("add");
     let earlier = jiff::Timestamp::from_millisecond(NOON - 700).expect("in range");
-    ledger.objects.server = Some(ServerTime { time: earlier, skew: jiff::SignedDuration::ZERO });
+    ledger.objects.server =
+        Some(ServerTime { time: earlier, skew: jiff::SignedDuration::ZERO, earliest: earlier });
     assert_eq!(ledger.add(&package(), &new()).await.expect("add").version.get(), NOON + 1);
 }
 
