@@ -173,7 +173,7 @@ impl Context {
         let object = ObjectRef::new(ledger);
         if let Some(uid) = self.ledgers.cache.get(&object).and_then(|ledger| ledger.meta().uid.clone()) {
             self.probed.forget(&uid);
-            self.ledgers.queue.wake(object);
+            self.ledgers.queue.wake(&object);
         }
     }
 

@@ -65,7 +65,7 @@ where
     let kind = K::objects(&context);
     let woken = kind.queue.open();
     for object in kind.cache.state() {
-        kind.queue.wake(ObjectRef::from_obj(&*object));
+        kind.queue.wake(&ObjectRef::from_obj(&*object));
     }
     // One watch serves several controllers, so objects come in by name from the routes instead of a watch of its own.
     Controller::for_stream(futures::stream::pending(), kind.cache.clone())

@@ -65,8 +65,8 @@ pub(super) fn tag(context: &Context, change: &Change<Guarded<SackerTag>>) {
     let itself = key(object);
     let subject = tag_subject(object);
     context.tags.index.set(&itself, change.after.as_deref().and_then(tag_subject));
-    if change.differs(asks) || is_forged(context, change) {
-        context.tags.queue.wake(ObjectRef::from_obj(object));
+    if is_forged(context, change) || change.differs(asks) {
+        context.tags.queue.wake(&ObjectRef::from_obj(object));
     }
     let claims = |object: &Guarded<SackerTag>| {
         let owner = |tag: &SackerTag| tag.status.as_ref().and_then(|status| status.owner.clone());
@@ -99,8 +99,8 @@ pub(super) fn package(context: &Context, change: &Change<Guarded<SackerPackage>>
         object.0.as_ref().ok().map(|package| (package.spec.ledger.clone(), package.spec.package.clone()))
     };
     context.packages.index.set(&key(object), change.after.as_deref().and_then(subject));
-    if change.differs(asks) || is_forged(context, change) {
-        context.packages.queue.wake(ObjectRef::from_obj(object));
+    if is_forged(context, change) || change.differs(asks) {
+        context.packages.queue.wake(&ObjectRef::from_obj(object));
     }
     if let (None, Some(uid)) = (&change.after, &object.meta().uid) {
         context.forget(uid);
@@ -111,8 +111,8 @@ pub(super) fn package(context: &Context, change: &Change<Guarded<SackerPackage>>
 pub(super) fn ledger(context: &Arc<Context>, change: &Change<Guarded<SackerLedger>>) {
     let Some(object) = change.object() else { return };
     let name = object.name_any();
-    if change.differs(asks) || is_forged(context, change) {
-        context.ledgers.queue.wake(ObjectRef::from_obj(object));
+    if is_forged(context, change) || change.differs(asks) {
+        context.ledgers.queue.wake(&ObjectRef::from_obj(object));
     }
     let readiness = |object: &Guarded<SackerLedger>| {
         let ready = |ledger: &SackerLedger| {
@@ -151,7 +151,7 @@ pub(super) fn health(context: &Arc<Context>, uri: &LedgerUri) {
         let Ok(ledger) = &object.0 else { continue };
         if ledger.spec.ledger.parse::<LedgerUri>().ok().as_ref() == Some(uri) {
             let name = object.name_any();
-            context.ledgers.queue.wake(ObjectRef::new(&name));
+            context.ledgers.queue.wake(&ObjectRef::new(&name));
             users(context, &name);
             // Asks for a round: what changed meanwhile should not wait for the next one.
             context.polls.follow(context, &name, Some(ledger));
@@ -179,6 +179,6 @@ pub(super) fn config_map(context: &Context, change: &Change<PartialObjectMeta<Co
     let Some(namespace) = object.namespace() else { return };
     let owners = object.owner_references().iter();
     for owner in owners.filter(|owner| owner.kind == SackerPackage::kind(&())) {
-        context.packages.queue.wake(ObjectRef::new(&owner.name).within(&namespace));
+        context.packages.queue.wake(&ObjectRef::new(&owner.name).within(&namespace));
     }
 }
