@@ -85,8 +85,9 @@ pub async fn drive<K>(
             Event::Init | Event::InitApply(_) => {}
             Event::InitDone => {
                 let mut before_list = std::mem::take(&mut before_list);
-                for (object, after) in by_reference(&cache) {
-                    observe(Change { before: before_list.remove(&object), after: Some(after) });
+                for after in cache.state() {
+                    let before = before_list.remove(&after.to_object_ref(()));
+                    observe(Change { before, after: Some(after) });
                 }
                 for before in before_list.into_values() {
                     observe(Change { before: Some(before), after: None });
