@@ -13,6 +13,7 @@ use kube::{Client, Resource as _};
 use super::backoff::Backoffs;
 use super::error::Failure;
 use super::events::Events;
+use super::guarded::Guarded;
 use super::index::Index;
 use super::lease::Guard;
 use super::ledger::Probed;
@@ -23,7 +24,6 @@ use super::queue::Queue;
 use super::rollout::Rollouts;
 use super::status::Written;
 use super::views::Views;
-use super::watch::Guarded;
 use crate::api::{SackerLedger, SackerPackage, SackerTag};
 use crate::clock::Clock;
 

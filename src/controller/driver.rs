@@ -24,8 +24,8 @@ use tracing::{debug, error, info, warn};
 use super::CONCURRENCY;
 use super::context::{Context, Kind, Name};
 use super::error::Failure;
+use super::guarded::Guarded;
 use super::status;
-use super::watch::Guarded;
 use crate::api::Reason;
 use crate::api::conditions::Summary;
 
@@ -291,7 +291,7 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_a_failure_of_one_pass_and_is_tried_again_later() {
         let (context, registry) = context();
-        let object = Arc::new(kube::core::DeserializeGuard(Ok(object())));
+        let object = Arc::new(Guarded(Ok(object())));
         let outcome = pass(object.clone(), context.clone()).await;
         let Err(failure @ Failure::Panicked(_)) = outcome else { panic!("{outcome:?}") };
         assert_eq!(failure.to_string(), "panic: boom");

@@ -12,7 +12,8 @@ use serde::Serialize;
 
 use super::context::Context;
 use super::index::{Key, Subject};
-use super::watch::{Change, Guarded};
+use super::guarded::Guarded;
+use super::watch::Change;
 use crate::api::conditions::{ConditionType, find};
 use crate::api::{RECONCILE_REQUESTED_AT, REQUESTED_BY, SackerLedger, SackerPackage, SackerTag};
 use crate::model::LedgerUri;

@@ -8,13 +8,9 @@ use std::sync::Arc;
 
 use futures::{Stream, StreamExt as _};
 use kube::Resource;
-use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{Lookup as _, ObjectRef, Store, store::Writer};
 use kube::runtime::watcher::{self, Event};
 use tracing::warn;
-
-/// An object that may not be readable: one that is not must not stop the watch of the others.
-pub type Guarded<K> = DeserializeGuard<K>;
 
 /// One object's change: nothing before is a creation, nothing after a deletion.
 #[derive(Debug)]
