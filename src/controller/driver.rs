@@ -32,7 +32,7 @@ use crate::api::conditions::Summary;
 /// A kind of object that a controller looks after.
 pub(super) trait Reconcile:
     Resource<DynamicType = ()>
-    + HasStatus<Status: Serialize>
+    + HasStatus<Status: Clone + PartialEq + Serialize + DeserializeOwned>
     + Clone
     + Debug
     + DeserializeOwned
@@ -108,6 +108,11 @@ async fn pass<K: Reconcile>(object: Arc<Guarded<K>>, context: Arc<Context>) -> R
         Ok(readable) if context.written.is_foreign(readable) => Action::requeue(status::CORRECTIONS),
         _ => action,
     });
+    if result.is_ok()
+        && let Some(shown) = K::objects(&context).cache.get(&ObjectRef::from_obj(&*object))
+    {
+        context.written.shown(&shown);
+    }
     let time = context.clock.monotonic().saturating_sub(start);
     context.metrics.passed(K::NAME, time, result.as_ref().err().map(Failure::reason));
     if let (Ok(_), Some(uid)) = (&result, object.uid()) {

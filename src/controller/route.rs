@@ -9,10 +9,11 @@ use kube::core::object::HasStatus;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt as _};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::context::Context;
-use super::index::{Key, Subject};
 use super::guarded::Guarded;
+use super::index::{Key, Subject};
 use super::watch::Change;
 use crate::api::conditions::{ConditionType, find};
 use crate::api::{RECONCILE_REQUESTED_AT, REQUESTED_BY, SackerLedger, SackerPackage, SackerTag};
@@ -48,11 +49,14 @@ fn asks(object: &impl Resource) -> Asks {
 /// Whether a change is somebody's edit of a status that is ours to write.
 fn is_forged<K>(context: &Context, change: &Change<Guarded<K>>) -> bool
 where
-    K: Resource + HasStatus,
-    K::Status: Serialize,
+    K: Resource + HasStatus<Status: Clone + PartialEq + Serialize + DeserializeOwned> + Send + Sync + 'static,
 {
-    let readable = change.after.as_deref().and_then(|object| object.0.as_ref().ok());
-    readable.is_some_and(|object| context.written.is_foreign(object))
+    let Some(after) = &change.after else { return false };
+    let is_foreign = after.0.as_ref().is_ok_and(|object| context.written.is_foreign(object));
+    if !is_foreign {
+        context.written.shown(after);
+    }
+    is_foreign
 }
 
 fn tag_subject(object: &Guarded<SackerTag>) -> Option<Subject> {
