@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::api::{Api, ListParams};
-use kube::core::PartialObjectMeta;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::reflector::{Store, store::Writer};
 use kube::runtime::watcher;
@@ -21,9 +21,10 @@ use tracing::{info, warn};
 use super::backoff::jitter;
 use super::context::{Context, Name};
 use super::error::is_status;
+use super::guarded::Guarded;
 use super::http::Readiness;
 use super::metrics::Objects;
-use super::watch::{Change, Guarded, drive, events};
+use super::watch::{Change, drive, events};
 use super::{rollout, route};
 use crate::api::conditions::{Condition, ConditionType, find};
 use crate::api::{MANAGED_BY, Reason, SackerLedger, SackerPackage, SackerTag};
@@ -193,7 +194,7 @@ fn follow_workloads<K: rollout::Watched>(
 ) -> BoxFuture<'static, ()> {
     let context = context.clone();
     let config = watcher::Config::default().timeout(seconds).labels(&rollout::selector());
-    let events = events(Api::<Guarded<K>>::all(context.client.clone()), config).default_backoff();
+    let events = events(Api::<DeserializeGuard<K>>::all(context.client.clone()), config).default_backoff();
     async move {
         let heard = || context.metrics.heard(kind, context.clock.now());
         drive(events, Writer::new(()), kind, heard, |change| context.rollouts.changed(&change)).await;

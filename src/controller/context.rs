@@ -13,6 +13,7 @@ use kube::{Client, Resource as _};
 use super::backoff::Backoffs;
 use super::error::Failure;
 use super::events::Events;
+use super::guarded::Guarded;
 use super::index::Index;
 use super::lease::Guard;
 use super::ledger::Probed;
@@ -24,7 +25,6 @@ use super::rollout::Rollouts;
 use super::sights::Sights;
 use super::status::Written;
 use super::views::Views;
-use super::watch::Guarded;
 use crate::api::{SackerLedger, SackerPackage, SackerTag};
 use crate::clock::Clock;
 
@@ -176,7 +176,7 @@ impl Context {
         let object = ObjectRef::new(ledger);
         if let Some(uid) = self.ledgers.cache.get(&object).and_then(|ledger| ledger.meta().uid.clone()) {
             self.probed.forget(&uid);
-            self.ledgers.queue.wake(object);
+            self.ledgers.queue.wake(&object);
         }
     }
 

@@ -24,15 +24,15 @@ use tracing::{debug, error, info, warn};
 use super::CONCURRENCY;
 use super::context::{Context, Kind, Name};
 use super::error::Failure;
+use super::guarded::Guarded;
 use super::status;
-use super::watch::Guarded;
 use crate::api::Reason;
 use crate::api::conditions::Summary;
 
 /// A kind of object that a controller looks after.
 pub(super) trait Reconcile:
     Resource<DynamicType = ()>
-    + HasStatus<Status: Serialize>
+    + HasStatus<Status: Clone + PartialEq + Serialize + DeserializeOwned>
     + Clone
     + Debug
     + DeserializeOwned
@@ -65,7 +65,7 @@ where
     let kind = K::objects(&context);
     let woken = kind.queue.open();
     for object in kind.cache.state() {
-        kind.queue.wake(ObjectRef::from_obj(&*object));
+        kind.queue.wake(&ObjectRef::from_obj(&*object));
     }
     // One watch serves several controllers, so objects come in by name from the routes instead of a watch of its own.
     Controller::for_stream(futures::stream::pending(), kind.cache.clone())
@@ -108,6 +108,11 @@ async fn pass<K: Reconcile>(object: Arc<Guarded<K>>, context: Arc<Context>) -> R
         Ok(readable) if context.written.is_foreign(readable) => Action::requeue(status::CORRECTIONS),
         _ => action,
     });
+    if result.is_ok()
+        && let Some(shown) = K::objects(&context).cache.get(&ObjectRef::from_obj(&*object))
+    {
+        context.written.shown(&shown);
+    }
     let time = context.clock.monotonic().saturating_sub(start);
     context.metrics.passed(K::NAME, time, result.as_ref().err().map(Failure::reason));
     if let (Ok(_), Some(uid)) = (&result, object.uid()) {
@@ -292,7 +297,7 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_a_failure_of_one_pass_and_is_tried_again_later() {
         let (context, registry) = context();
-        let object = Arc::new(kube::core::DeserializeGuard(Ok(object())));
+        let object = Arc::new(Guarded(Ok(object())));
         let outcome = pass(object.clone(), context.clone()).await;
         let Err(failure @ Failure::Panicked(_)) = outcome else { panic!("{outcome:?}") };
         assert_eq!(failure.to_string(), "panic: boom");

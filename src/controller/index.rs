@@ -1,7 +1,7 @@
 //! Which objects ask for which package: the answer to "who is concerned" without a walk over all objects.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// An object's namespace and name.
 pub type Key = (String, String);
@@ -9,11 +9,12 @@ pub type Key = (String, String);
 /// What an object asks for: a ledger and a package of it.
 pub type Subject = (String, String);
 
+/// Each key and each subject is there once, and shared: there is one per object.
 #[derive(Debug, Default)]
 struct Maps {
-    by_subject: BTreeMap<Subject, BTreeSet<Key>>,
-    subjects: HashMap<Key, Subject>,
-    namespaces: HashMap<String, BTreeSet<Key>>,
+    by_subject: BTreeMap<Arc<Subject>, BTreeSet<Arc<Key>>>,
+    subjects: HashMap<Arc<Key>, Arc<Subject>>,
+    namespaces: HashMap<String, BTreeSet<Arc<Key>>>,
 }
 
 /// The objects of one kind by ledger, package and namespace.
@@ -44,43 +45,51 @@ impl Index {
             }
         }
         if let Some(subject) = subject {
-            by_subject.entry(subject.clone()).or_default().insert(object.clone());
+            let object = Arc::new(object.clone());
+            let known = by_subject.get_key_value(&subject).map(|(known, _)| known.clone());
+            let subject = known.unwrap_or_else(|| Arc::new(subject));
             namespaces.entry(object.0.clone()).or_default().insert(object.clone());
-            subjects.insert(object.clone(), subject);
+            by_subject.entry(subject.clone()).or_default().insert(object.clone());
+            subjects.insert(object, subject);
         }
     }
 
     /// The objects that ask for this package of this ledger.
     pub fn of_package(&self, ledger: &str, package: &str) -> Vec<Key> {
         let subject = (ledger.to_owned(), package.to_owned());
-        self.maps().by_subject.get(&subject).into_iter().flatten().cloned().collect()
+        self.maps().by_subject.get(&subject).into_iter().flat_map(cloned).collect()
     }
 
     /// The objects that ask for anything of this ledger.
     pub fn of_ledger(&self, ledger: &str) -> Vec<Key> {
         let maps = self.maps();
-        range(&maps.by_subject, ledger).flat_map(|(_, objects)| objects.iter().cloned()).collect()
+        range(&maps.by_subject, ledger).flat_map(|(_, objects)| cloned(objects)).collect()
     }
 
     /// The packages of this ledger that are asked for, with who asks.
     pub fn packages(&self, ledger: &str) -> Vec<(String, Vec<Key>)> {
         let maps = self.maps();
         range(&maps.by_subject, ledger)
-            .map(|((_, package), objects)| (package.clone(), objects.iter().cloned().collect()))
+            .map(|(subject, objects)| (subject.1.clone(), cloned(objects).collect()))
             .collect()
     }
 
     /// The objects in this namespace.
     pub fn of_namespace(&self, namespace: &str) -> Vec<Key> {
-        self.maps().namespaces.get(namespace).into_iter().flatten().cloned().collect()
+        self.maps().namespaces.get(namespace).into_iter().flat_map(cloned).collect()
     }
 }
 
+fn cloned(objects: &BTreeSet<Arc<Key>>) -> impl Iterator<Item = Key> {
+    objects.iter().map(|object| (**object).clone())
+}
+
 fn range<'a>(
-    map: &'a BTreeMap<Subject, BTreeSet<Key>>,
+    map: &'a BTreeMap<Arc<Subject>, BTreeSet<Arc<Key>>>,
     ledger: &'a str,
-) -> impl Iterator<Item = (&'a Subject, &'a BTreeSet<Key>)> {
-    map.range((ledger.to_owned(), String::new())..).take_while(move |((other, _), _)| other == ledger)
+) -> impl Iterator<Item = (&'a Arc<Subject>, &'a BTreeSet<Arc<Key>>)> {
+    let first = (ledger.to_owned(), String::new());
+    map.range::<Subject, _>(first..).take_while(move |(subject, _)| subject.0 == ledger)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod driver;
 mod duration;
 pub mod error;
 pub mod events;
+pub mod guarded;
 pub mod http;
 pub mod index;
 pub mod lease;

@@ -189,7 +189,7 @@ fn note(context: &Context, name: &str, shared: &Shared, whole: bool, packages: u
         state.polled = Some(context.clock.now());
     }
     if std::mem::replace(&mut state.packages, packages) != packages || first {
-        context.ledgers.queue.wake(ObjectRef::new(name));
+        context.ledgers.queue.wake(&ObjectRef::new(name));
     }
 }
 

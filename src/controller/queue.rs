@@ -5,6 +5,7 @@
 //! has ten thousand objects waits for them alone.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -30,12 +31,20 @@ type Shared<K> = Arc<Mutex<Line<K>>>;
 struct Line<K: Resource<DynamicType = ()> + 'static> {
     /// The namespaces of those who wait, each once; the first has the next turn.
     turns: VecDeque<String>,
-    waiting: HashMap<String, VecDeque<ObjectRef<K>>>,
-    /// The same as `waiting`.
-    known: HashSet<ObjectRef<K>>,
+    /// Who waits, by namespace. At a start it is everybody, so each takes little space.
+    waiting: HashMap<String, Row>,
     /// Whom the controller was given and has not answered for.
     given: HashSet<Key>,
     reader: Option<Waker>,
+    kind: PhantomData<fn() -> K>,
+}
+
+/// The names of those of one namespace who wait.
+#[derive(Debug, Default)]
+struct Row {
+    order: VecDeque<Arc<str>>,
+    /// The same as `order`.
+    known: HashSet<Arc<str>>,
 }
 
 impl<K: Resource<DynamicType = ()> + 'static> Line<K> {
@@ -43,23 +52,24 @@ impl<K: Resource<DynamicType = ()> + 'static> Line<K> {
         Self {
             turns: VecDeque::new(),
             waiting: HashMap::new(),
-            known: HashSet::new(),
             given: HashSet::new(),
             reader: None,
+            kind: PhantomData,
         }
     }
 
     /// Also for one that the controller has: its pass may have begun before what it is woken for.
-    fn push(&mut self, object: ObjectRef<K>) {
-        if !self.known.insert(object.clone()) {
-            return;
+    fn push(&mut self, object: &ObjectRef<K>) {
+        let namespace = object.namespace.as_deref().unwrap_or_default();
+        if !self.waiting.contains_key(namespace) {
+            self.turns.push_back(namespace.to_owned());
         }
-        let namespace = namespace_of(&object);
-        let row = self.waiting.entry(namespace.clone()).or_default();
-        if row.is_empty() {
-            self.turns.push_back(namespace);
+        let row = self.waiting.entry(namespace.to_owned()).or_default();
+        if !row.known.contains(object.name.as_str()) {
+            let name: Arc<str> = object.name.as_str().into();
+            row.known.insert(name.clone());
+            row.order.push_back(name);
         }
-        row.push_back(object);
     }
 
     fn next(&mut self) -> Option<ObjectRef<K>> {
@@ -68,14 +78,17 @@ impl<K: Resource<DynamicType = ()> + 'static> Line<K> {
         }
         let namespace = self.turns.pop_front()?;
         let row = self.waiting.get_mut(&namespace)?;
-        let object = row.pop_front()?;
-        if row.is_empty() {
+        let name = row.order.pop_front()?;
+        row.known.remove(&name);
+        if row.order.is_empty() {
             self.waiting.remove(&namespace);
         } else {
-            self.turns.push_back(namespace);
+            self.turns.push_back(namespace.clone());
         }
-        self.known.remove(&object);
-        self.given.insert((namespace_of(&object), object.name.clone()));
+        let object = ObjectRef::new(&name);
+        // Empty for an object of the cluster.
+        let object = if namespace.is_empty() { object } else { object.within(&namespace) };
+        self.given.insert((namespace, object.name.clone()));
         Some(object)
     }
 
@@ -84,11 +97,6 @@ impl<K: Resource<DynamicType = ()> + 'static> Line<K> {
             reader.wake();
         }
     }
-}
-
-/// Empty for an object of the cluster.
-fn namespace_of<K: Resource<DynamicType = ()>>(object: &ObjectRef<K>) -> String {
-    object.namespace.clone().unwrap_or_default()
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -118,14 +126,14 @@ impl<K: Resource<DynamicType = ()> + 'static> Queue<K> {
     }
 
     /// Asks for a pass over an object.
-    pub fn wake(&self, object: ObjectRef<K>) {
+    pub fn wake(&self, object: &ObjectRef<K>) {
         self.with(|line| line.push(object));
     }
 
     /// Asks for a pass over each of these namespaced objects.
     pub fn wake_all(&self, objects: impl IntoIterator<Item = Key>) {
         for (namespace, name) in objects {
-            self.wake(ObjectRef::new(&name).within(&namespace));
+            self.wake(&ObjectRef::new(&name).within(&namespace));
         }
     }
 
@@ -174,10 +182,10 @@ mod tests {
         let queue = Queue::<SackerTag>::default();
         let mut woken = queue.open();
         for number in 0..1_000 {
-            queue.wake(object("noisy", &format!("n{number}")));
+            queue.wake(&object("noisy", &format!("n{number}")));
         }
-        queue.wake(object("quiet", "a"));
-        queue.wake(object("quiet", "b"));
+        queue.wake(&object("quiet", "a"));
+        queue.wake(&object("quiet", "b"));
         let first: Vec<_> = (0..6).filter_map(|_| next(&mut woken)).collect();
         assert_eq!(first, ["n0", "a", "n1", "b", "n2", "n3"]);
     }
@@ -187,7 +195,7 @@ mod tests {
         let queue = Queue::<SackerTag>::default();
         let mut woken = queue.open();
         for number in 0..=GIVEN {
-            queue.wake(object("web", &format!("n{number}")));
+            queue.wake(&object("web", &format!("n{number}")));
         }
         assert_eq!((0..=GIVEN).filter_map(|_| next(&mut woken)).count(), GIVEN);
         queue.answered(Some("web"), "none of them");
@@ -200,10 +208,10 @@ mod tests {
     fn who_waits_waits_once_and_who_is_looked_at_may_be_woken_again() {
         let queue = Queue::<SackerTag>::default();
         let mut woken = queue.open();
-        queue.wake(object("web", "a"));
-        queue.wake(object("web", "a"));
+        queue.wake(&object("web", "a"));
+        queue.wake(&object("web", "a"));
         assert_eq!((next(&mut woken), next(&mut woken)), (Some("a".into()), None));
-        queue.wake(object("web", "a"));
+        queue.wake(&object("web", "a"));
         assert_eq!(next(&mut woken), Some("a".into()));
     }
 
@@ -213,14 +221,14 @@ mod tests {
         let woken = queue.open();
         let mut task = Task { woken, count: Arc::default() };
         assert!(task.is_pending());
-        queue.wake(object("web", "a"));
+        queue.wake(&object("web", "a"));
         assert!(task.was_woken() && !task.is_pending());
     }
 
     #[test]
     fn a_closed_queue_keeps_nothing() {
         let queue = Queue::<SackerTag>::default();
-        queue.wake(object("web", "a"));
+        queue.wake(&object("web", "a"));
         let mut woken = queue.open();
         assert_eq!(next(&mut woken), None);
     }

@@ -9,10 +9,12 @@ use kube::core::object::HasStatus;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt as _};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::context::Context;
+use super::guarded::Guarded;
 use super::index::{Key, Subject};
-use super::watch::{Change, Guarded};
+use super::watch::Change;
 use crate::api::conditions::{ConditionType, find};
 use crate::api::{RECONCILE_REQUESTED_AT, REQUESTED_BY, SackerLedger, SackerPackage, SackerTag};
 use crate::model::LedgerUri;
@@ -47,11 +49,14 @@ fn asks(object: &impl Resource) -> Asks {
 /// Whether a change is somebody's edit of a status that is ours to write.
 fn is_forged<K>(context: &Context, change: &Change<Guarded<K>>) -> bool
 where
-    K: Resource + HasStatus,
-    K::Status: Serialize,
+    K: Resource + HasStatus<Status: Clone + PartialEq + Serialize + DeserializeOwned> + Send + Sync + 'static,
 {
-    let readable = change.after.as_deref().and_then(|object| object.0.as_ref().ok());
-    readable.is_some_and(|object| context.written.is_foreign(object))
+    let Some(after) = &change.after else { return false };
+    let is_foreign = after.0.as_ref().is_ok_and(|object| context.written.is_foreign(object));
+    if !is_foreign {
+        context.written.shown(after);
+    }
+    is_foreign
 }
 
 fn tag_subject(object: &Guarded<SackerTag>) -> Option<Subject> {
@@ -65,8 +70,8 @@ pub(super) fn tag(context: &Context, change: &Change<Guarded<SackerTag>>) {
     let itself = key(object);
     let subject = tag_subject(object);
     context.tags.index.set(&itself, change.after.as_deref().and_then(tag_subject));
-    if change.differs(asks) || is_forged(context, change) {
-        context.tags.queue.wake(ObjectRef::from_obj(object));
+    if is_forged(context, change) || change.differs(asks) {
+        context.tags.queue.wake(&ObjectRef::from_obj(object));
     }
     let claims = |object: &Guarded<SackerTag>| {
         let owner = |tag: &SackerTag| tag.status.as_ref().and_then(|status| status.owner.clone());
@@ -99,8 +104,8 @@ pub(super) fn package(context: &Context, change: &Change<Guarded<SackerPackage>>
         object.0.as_ref().ok().map(|package| (package.spec.ledger.clone(), package.spec.package.clone()))
     };
     context.packages.index.set(&key(object), change.after.as_deref().and_then(subject));
-    if change.differs(asks) || is_forged(context, change) {
-        context.packages.queue.wake(ObjectRef::from_obj(object));
+    if is_forged(context, change) || change.differs(asks) {
+        context.packages.queue.wake(&ObjectRef::from_obj(object));
     }
     if let (None, Some(uid)) = (&change.after, &object.meta().uid) {
         context.forget(uid);
@@ -111,8 +116,8 @@ pub(super) fn package(context: &Context, change: &Change<Guarded<SackerPackage>>
 pub(super) fn ledger(context: &Arc<Context>, change: &Change<Guarded<SackerLedger>>) {
     let Some(object) = change.object() else { return };
     let name = object.name_any();
-    if change.differs(asks) || is_forged(context, change) {
-        context.ledgers.queue.wake(ObjectRef::from_obj(object));
+    if is_forged(context, change) || change.differs(asks) {
+        context.ledgers.queue.wake(&ObjectRef::from_obj(object));
     }
     let readiness = |object: &Guarded<SackerLedger>| {
         let ready = |ledger: &SackerLedger| {
@@ -151,7 +156,7 @@ pub(super) fn health(context: &Arc<Context>, uri: &LedgerUri) {
         let Ok(ledger) = &object.0 else { continue };
         if ledger.spec.ledger.parse::<LedgerUri>().ok().as_ref() == Some(uri) {
             let name = object.name_any();
-            context.ledgers.queue.wake(ObjectRef::new(&name));
+            context.ledgers.queue.wake(&ObjectRef::new(&name));
             // What was seen before an outage is old after it.
             context.views.forget(&name);
             users(context, &name);
@@ -181,6 +186,6 @@ pub(super) fn config_map(context: &Context, change: &Change<PartialObjectMeta<Co
     let Some(namespace) = object.namespace() else { return };
     let owners = object.owner_references().iter();
     for owner in owners.filter(|owner| owner.kind == SackerPackage::kind(&())) {
-        context.packages.queue.wake(ObjectRef::new(&owner.name).within(&namespace));
+        context.packages.queue.wake(&ObjectRef::new(&owner.name).within(&namespace));
     }
 }

@@ -4,9 +4,10 @@
 //! write: computing the next status from it would move transition times back and forth. And somebody may edit a status:
 //! such an edit is noticed, never decided from, and undone.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::fmt::Debug;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
@@ -18,6 +19,7 @@ use serde_json::{Value, json};
 
 use super::context::Context;
 use super::error::{Failure, is_status};
+use super::guarded::Guarded;
 use crate::api::conditions::{Condition, Summary};
 use crate::crash_point::around;
 
@@ -28,11 +30,31 @@ pub(super) const CORRECTIONS: Duration = Duration::from_secs(10);
 /// The longest that a status may take to be written.
 const DEADLINE: Duration = Duration::from_secs(10);
 
+/// A status, in the form that takes the least space: there is one per object, and it is rarely looked into.
+#[derive(Debug)]
+enum Known {
+    /// As JSON, until the cache shows it.
+    Text(String),
+    /// As part of an object of the cache, which is a [`Guarded`].
+    Shown(Arc<dyn Any + Send + Sync>),
+}
+
+impl Known {
+    fn status<K>(&self) -> Option<K::Status>
+    where
+        K: HasStatus<Status: Clone + DeserializeOwned> + 'static,
+    {
+        match self {
+            Self::Text(text) => serde_json::from_str(text).ok(),
+            Self::Shown(object) => object.downcast_ref::<Guarded<K>>()?.0.as_ref().ok()?.status().cloned(),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Entry {
     resource_version: u64,
-    /// As text: there is one per object, and it is rarely looked into.
-    status: String,
+    status: Known,
     /// Whether another one is on its way, which the watch may show before the answer is here.
     is_writing: bool,
     /// When (monotonic) somebody else's was last corrected.
@@ -61,7 +83,7 @@ impl Written {
     }
 
     fn note(&self, uid: String, resource_version: u64, status: &Value) {
-        let status = status.to_string();
+        let status = Known::Text(status.to_string());
         let mut entries = self.entries();
         let corrected = entries.get(&uid).and_then(|entry| entry.corrected);
         entries.insert(uid, Entry { resource_version, status, is_writing: false, corrected });
@@ -73,6 +95,22 @@ impl Written {
         if !self.entries().contains_key(uid) {
             let status = serde_json::to_value(status).unwrap_or_default();
             self.note(uid.clone(), version(object), &status);
+        }
+    }
+
+    /// Notes that the cache shows this object: a status that is the same need not be kept twice.
+    pub fn shown<K>(&self, object: &Arc<Guarded<K>>)
+    where
+        K: Resource + HasStatus<Status: Clone + PartialEq + DeserializeOwned> + Send + Sync + 'static,
+    {
+        let Ok(readable) = &object.0 else { return };
+        let mut entries = self.entries();
+        let Some(entry) = readable.meta().uid.as_ref().and_then(|uid| entries.get_mut(uid)) else { return };
+        if entry.is_writing || version(readable) < entry.resource_version {
+            return;
+        }
+        if readable.status().is_some() && readable.status() == entry.status.status::<K>().as_ref() {
+            entry.status = Known::Shown(object.clone());
         }
     }
 
@@ -95,11 +133,10 @@ impl Written {
     /// The status to go on from: what this process wrote last, else the object's own.
     pub fn latest<K>(&self, object: &K) -> K::Status
     where
-        K: Resource + HasStatus,
-        K::Status: Clone + Default + DeserializeOwned,
+        K: Resource + HasStatus<Status: Clone + Default + DeserializeOwned> + 'static,
     {
         let uid = object.meta().uid.as_deref().unwrap_or_default();
-        let ours = self.entries().get(uid).and_then(|entry| serde_json::from_str(&entry.status).ok());
+        let ours = self.entries().get(uid).and_then(|entry| entry.status.status::<K>());
         ours.unwrap_or_else(|| object.status().cloned().unwrap_or_default())
     }
 
@@ -108,17 +145,16 @@ impl Written {
     /// Times do not count: replicas that run without an election would correct each other's for ever.
     pub fn is_foreign<K>(&self, object: &K) -> bool
     where
-        K: Resource + HasStatus,
-        K::Status: Serialize,
+        K: Resource + HasStatus<Status: Clone + PartialEq + Serialize + DeserializeOwned> + 'static,
     {
         let entries = self.entries();
         let Some(entry) = object.meta().uid.as_ref().and_then(|uid| entries.get(uid)) else { return false };
         if entry.is_writing || version(object) <= entry.resource_version {
             return false;
         }
-        let found = serde_json::to_value(object.status()).unwrap_or_default();
-        let ours = serde_json::from_str(&entry.status).unwrap_or_default();
-        without_times(found) != without_times(ours)
+        let ours = entry.status.status::<K>();
+        let value = |status| without_times(serde_json::to_value(status).unwrap_or_default());
+        object.status() != ours.as_ref() && value(object.status()) != value(ours.as_ref())
     }
 }
 
@@ -152,8 +188,8 @@ pub async fn write<K>(
     status: &K::Status,
 ) -> Result<bool, Failure>
 where
-    K: Resource<DynamicType = ()> + HasStatus + Clone + Debug + DeserializeOwned,
-    K::Status: Serialize + PartialEq,
+    K: Resource<DynamicType = ()> + HasStatus + Clone + Debug + DeserializeOwned + 'static,
+    K::Status: Clone + Serialize + PartialEq + DeserializeOwned,
 {
     let value = serde_json::to_value(status).unwrap_or_default();
     if context.written.is_foreign(object) {
@@ -348,6 +384,26 @@ mod tests {
         assert!(!written.is_foreign(&object(6, &forged)));
         written.forget("uid");
         assert!(!written.is_foreign(&object(9, &ours)));
+    }
+
+    #[test]
+    fn what_the_cache_shows_is_kept_once() {
+        let written = Written::default();
+        let shared = |object| Arc::new(Guarded(Ok::<SackerLedger, _>(object)));
+        let is_shared = || matches!(written.entries()["uid"].status, Known::Shown(_));
+        let (ours, forged) = (status(1, "2026-11-21T10:00:00Z"), status(9, "2026-11-21T10:00:00Z"));
+        written.shown(&shared(object(5, &ours)));
+        written.confirm(&object(5, &ours), &ours);
+        for (resource_version, found) in [(4, &ours), (6, &forged)] {
+            written.shown(&shared(object(resource_version, found)));
+            assert!(!is_shared(), "{resource_version}");
+        }
+        let kept = shared(object(6, &ours));
+        written.shown(&kept);
+        assert!(is_shared() && Arc::strong_count(&kept) == 2);
+        assert!(!written.is_foreign(&object(7, &ours)) && written.is_foreign(&object(7, &forged)));
+        written.shown(&shared(object(7, &forged)));
+        assert_eq!(written.latest(&object(7, &forged)), ours, "a forged one is never gone on from");
     }
 
     #[test]

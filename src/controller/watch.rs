@@ -9,15 +9,11 @@ use std::sync::Arc;
 
 use futures::{Stream, StreamExt as _, stream};
 use kube::api::Api;
-use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{Lookup as _, ObjectRef, Store, store::Writer};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Error, Resource};
 use serde::de::DeserializeOwned;
 use tracing::warn;
-
-/// An object that may not be readable: one that is not must not stop the watch of the others.
-pub type Guarded<K> = DeserializeGuard<K>;
 
 /// One object's change: nothing before is a creation, nothing after a deletion.
 #[derive(Debug)]
@@ -110,8 +106,9 @@ pub async fn drive<K>(
             Event::Init | Event::InitApply(_) => {}
             Event::InitDone => {
                 let mut before_list = std::mem::take(&mut before_list);
-                for (object, after) in by_reference(&cache) {
-                    observe(Change { before: before_list.remove(&object), after: Some(after) });
+                for after in cache.state() {
+                    let before = before_list.remove(&after.to_object_ref(()));
+                    observe(Change { before, after: Some(after) });
                 }
                 for before in before_list.into_values() {
                     observe(Change { before: Some(before), after: None });

@@ -184,18 +184,24 @@ fn rival(context: &Context, me: &SackerTag, names: &Names, access: &[AccessRule]
             name: title(object),
         }
     };
+    let is_rival = |other: &SackerTag| {
+        other.spec.tag == me.spec.tag
+            && other.metadata.uid != me.metadata.uid
+            && other.metadata.deletion_timestamp.is_none()
+            && !other.spec.suspend
+            && {
+                let namespace = other.namespace().unwrap_or_default();
+                cluster::denial(context, access, &namespace, &names.package, Verb::Tag).is_none()
+            }
+    };
     let kin = context.tags.index.of_package(&me.spec.ledger, &me.spec.package);
     let others: Vec<Claimant> = kin
         .into_iter()
         .filter_map(|(namespace, name)| context.tags.cache.get(&ObjectRef::new(&name).within(&namespace)))
-        .filter_map(|object| object.0.as_ref().ok().cloned())
-        .filter(|other| other.spec.tag == me.spec.tag && other.uid() != me.uid())
-        .filter(|other| other.metadata.deletion_timestamp.is_none() && !other.spec.suspend)
-        .filter(|other| {
-            let namespace = other.namespace().unwrap_or_default();
-            cluster::denial(context, access, &namespace, &names.package, Verb::Tag).is_none()
+        .filter_map(|object| {
+            let other = object.0.as_ref().ok()?;
+            is_rival(other).then(|| claimant(other))
         })
-        .map(|other| claimant(&other))
         .collect();
     better_claim(&claimant(me), &others).map(|other| other.name.clone())
 }
