@@ -242,12 +242,11 @@ impl Elector {
         let first = self.renewed.is_none();
         // Counted from before the request: the server's view of the lease cannot be older than that.
         let (parameters, lease) = (PostParams::default(), self.lease(step));
-        let written = match &self.current {
-            None => around("operator.lease.create", self.leases.create(&parameters, &lease)).await,
-            Some(_) => {
-                let replaced = self.leases.replace(&self.name, &parameters, &lease);
-                around("operator.lease.renew", replaced).await
-            }
+        let written = if self.current.is_none() {
+            around("operator.lease.create", self.leases.create(&parameters, &lease)).await
+        } else {
+            let replaced = self.leases.replace(&self.name, &parameters, &lease);
+            around("operator.lease.renew", replaced).await
         };
         match written {
             Ok(lease) => {

@@ -84,7 +84,7 @@ async fn with_finalizer(object: Arc<SackerTag>, context: Arc<Context>) -> Result
     let is_new = !is_deleted && !object.finalizers().iter().any(|finalizer| finalizer == TAG_FINALIZER);
     let step = finalizer::finalizer(&api, TAG_FINALIZER, object, phase);
     // Of a new object this adds the finalizer and does nothing else.
-    let ended = if is_new { around("operator.finalizer.add", step).await } else { step.await };
+    let ended = if is_new { around("operator.finalizer.add", Box::pin(step)).await } else { step.await };
     if is_deleted && !matches!(ended, Err(finalizer::Error::CleanupFailed(_))) {
         crash_point("operator.finalizer.remove.after");
     }

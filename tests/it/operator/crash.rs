@@ -73,6 +73,34 @@ async fn twenty_kills_during_twenty_promotions_leave_every_tag_where_it_should_b
 }
 
 #[tokio::test]
+async fn a_successor_that_came_while_nobody_looked_is_an_object_of_its_own() {
+    let Some(cluster) = Cluster::start() else { return };
+    cluster.install_crds();
+    let bench = Bench::on(&cluster, None).await;
+    bench.versions(2).await;
+    let start = || Operator::start(&cluster, &["--cluster-name", "crash", "--lease-duration", "2s"]);
+    let operator = start();
+    bench.apply_tag("live", "version: 1, deletionPolicy: Delete");
+    let first = bench.until_applied("live", 1).await;
+    operator.kill();
+    // Gone without the operator's knowledge, and there again with another wish.
+    let place = (TAG, bench.namespace.as_str(), "live");
+    bench.api.delete(TAG, &bench.namespace, "live").await;
+    let nobody = json!({ "metadata": { "finalizers": null } });
+    bench.api.patch(TAG, &bench.namespace, "live", nobody).await;
+    bench.api.until_gone(place, Duration::from_secs(10)).await;
+    bench.apply_tag("live", "version: 2");
+    let operator = start();
+    let second = bench.until_applied("live", 2).await;
+    assert_ne!(first["metadata"]["uid"], second["metadata"]["uid"]);
+    let moves: Vec<_> = bench.history("live").await.iter().map(|event| (event.kind, event.to)).collect();
+    let to = |number| (EventKind::Move, sacker::model::Version::new(number));
+    assert_eq!(moves, [to(1), to(2)], "what was wished of the one that is gone is over");
+    operator.terminate();
+    assert_eq!(operator.wait(Duration::from_secs(20)), Some(0), "{}", operator.log());
+}
+
+#[tokio::test]
 async fn two_operators_at_once_move_every_tag_once_and_come_to_rest() {
     let Some(cluster) = Cluster::start() else { return };
     cluster.install_crds();

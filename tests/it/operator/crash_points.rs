@@ -5,6 +5,7 @@
 //! each. The operator is armed at a point of the first part, after its death at one of the second, and so on.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -167,7 +168,8 @@ fn story(bench: &Bench<'_>) -> String {
         yaml += &object_yaml("SackerPackage", namespace, name, &spec);
     }
     for (name, pin) in [("app", "live"), ("leaving", "1")] {
-        yaml += &format!(
+        let _ = write!(
+            yaml,
             "---
 apiVersion: apps/v1
 kind: Deployment
@@ -370,12 +372,12 @@ async fn everything(benches: &[Bench<'_>]) -> BTreeMap<String, String> {
 }
 
 /// The whole story once, with these deaths.
-async fn tell<'a>(
-    cluster: &'a Cluster,
+async fn tell(
+    cluster: &Cluster,
     number: usize,
     deaths: VecDeque<String>,
     trace: Option<PathBuf>,
-) -> (Bench<'a>, serde_json::Map<String, Value>) {
+) -> (Bench<'_>, serde_json::Map<String, Value>) {
     let what = format!("round {number}, {deaths:?}");
     let mut round = Round::begin(cluster, number, deaths, trace).await;
     round.until(&what, false, after_creation).await;
