@@ -26,6 +26,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How much longer than a watch a connection to it may be silent: a watch finds out by itself, 5 s after its time.
 const SILENCE_MARGIN: Duration = Duration::from_secs(10);
 
+/// Threads that run tasks, at most: it waits more than it computes, and each thread keeps memory of its own.
+const WORKERS: usize = 4;
+
 /// The operator: keeps tags where SackerTags say, and shows packages in the cluster.
 #[derive(Debug, Parser)]
 #[command(
@@ -198,7 +201,9 @@ fn run_operator(run: Run) -> Result<()> {
     };
     let filter = environment.get(telemetry::FILTER_VARIABLE).unwrap_or("warn,sacker=info");
     telemetry::install(format, filter)?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores.min(WORKERS))
         .enable_all()
         .build()
         .map_err(|error| Error::new(Meaning::Other, "start the runtime").with_source(error))?;

@@ -82,8 +82,8 @@ impl Written {
         }
     }
 
-    fn note(&self, uid: String, resource_version: u64, status: &Value) {
-        let status = Known::Text(status.to_string());
+    fn note(&self, uid: String, resource_version: u64, status: &impl Serialize) {
+        let status = Known::Text(serde_json::to_string(status).unwrap_or_default());
         let mut entries = self.entries();
         let corrected = entries.get(&uid).and_then(|entry| entry.corrected);
         entries.insert(uid, Entry { resource_version, status, is_writing: false, corrected });
@@ -93,8 +93,7 @@ impl Written {
     fn confirm<K: Resource>(&self, object: &K, status: &impl Serialize) {
         let Some(uid) = &object.meta().uid else { return };
         if !self.entries().contains_key(uid) {
-            let status = serde_json::to_value(status).unwrap_or_default();
-            self.note(uid.clone(), version(object), &status);
+            self.note(uid.clone(), version(object), status);
         }
     }
 
@@ -109,7 +108,12 @@ impl Written {
         if entry.is_writing || version(readable) < entry.resource_version {
             return;
         }
-        if readable.status().is_some() && readable.status() == entry.status.status::<K>().as_ref() {
+        // What has this very version is what was noted; 0 is no version.
+        let is_same = || {
+            (entry.resource_version > 0 && version(readable) == entry.resource_version)
+                || readable.status() == entry.status.status::<K>().as_ref()
+        };
+        if readable.status().is_some() && is_same() {
             entry.status = Known::Shown(object.clone());
         }
     }
@@ -191,15 +195,17 @@ where
     K: Resource<DynamicType = ()> + HasStatus + Clone + Debug + DeserializeOwned + 'static,
     K::Status: Clone + Serialize + PartialEq + DeserializeOwned,
 {
-    let value = serde_json::to_value(status).unwrap_or_default();
-    if context.written.is_foreign(object) {
-        return correct::<K>(context, manager, object, value).await;
-    }
-    if previous == status {
+    let is_foreign = context.written.is_foreign(object);
+    if previous == status && !is_foreign {
         context.written.confirm(object, status);
         return Ok(false);
     }
-    apply::<K>(context, manager, object, value).await
+    let value = serde_json::to_value(status).unwrap_or_default();
+    if is_foreign {
+        correct::<K>(context, manager, object, value).await
+    } else {
+        apply::<K>(context, manager, object, value).await
+    }
 }
 
 /// Writes the right status over one that somebody else wrote. Where the right one is there already, another replica was

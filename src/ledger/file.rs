@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use tempfile::NamedTempFile;
+use tokio::sync::Semaphore;
 
 use super::layout::check_is_probe;
 use super::objects::OBJECT_MAX;
@@ -29,11 +30,16 @@ const LOCKS: u8 = 64;
 const TEMPORARY: &str = "_sacker/tmp";
 const LOCK_DIRECTORY: &str = "_sacker/locks";
 
+/// Threads that one directory may keep busy: a file system that hangs must not take those of everybody else, and a thread
+/// costs memory.
+const THREADS: usize = 16;
+
 /// Files below one directory.
 #[derive(Debug)]
 pub(super) struct FileObjects {
     place: Arc<Place>,
     clock: Arc<dyn crate::clock::Clock>,
+    turns: Arc<Semaphore>,
 }
 
 /// The directory, and what this process knows about it.
@@ -47,7 +53,8 @@ struct Place {
 
 impl FileObjects {
     pub(super) fn new(location: &FileLocation, clock: Arc<dyn crate::clock::Clock>) -> Self {
-        Self { place: Arc::new(Place::new(&location.path)), clock }
+        let turns = Arc::new(Semaphore::new(THREADS));
+        Self { place: Arc::new(Place::new(&location.path)), clock, turns }
     }
 
     /// Runs blocking file work off the executor.
@@ -57,7 +64,15 @@ impl FileObjects {
         F: FnOnce(&Place) -> Result<T> + Send + 'static,
     {
         let place = self.place.clone();
-        let finished = tokio::task::spawn_blocking(move || work(&place)).await;
+        // Nobody closes it.
+        let turn = self.turns.clone().acquire_owned().await.ok();
+        let finished = tokio::task::spawn_blocking(move || {
+            let done = work(&place);
+            // A file system that hangs keeps it, also when nobody waits for the outcome any more.
+            drop(turn);
+            done
+        });
+        let finished = finished.await;
         finished.unwrap_or_else(|error| {
             Err(Error::new(Meaning::Other, "use the ledger's directory").with_source(error))
         })
