@@ -78,7 +78,7 @@ async fn a_successor_that_came_while_nobody_looked_is_an_object_of_its_own() {
     cluster.install_crds();
     let bench = Bench::on(&cluster, None).await;
     bench.versions(2).await;
-    let start = || Operator::start(&cluster, &["--cluster-name", "crash", "--lease-duration", "2s"]);
+    let start = || Operator::start(&cluster, &["--cluster-name", "crash"]);
     let operator = start();
     bench.apply_tag("live", "version: 1, deletionPolicy: Delete");
     let first = bench.until_applied("live", 1).await;

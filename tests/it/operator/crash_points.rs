@@ -6,20 +6,22 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use sacker::connect::Connect;
 use sacker::crash_point::POINTS;
-use sacker::model::Spec;
+use sacker::ledger;
+use sacker::model::{PackageName, Spec};
 use serde_json::{Value, json};
 
-use super::bench::{Bench, Conditions, object_yaml};
+use super::bench::{Bench, Conditions, new_version, object_yaml};
 use super::hostile::relax;
 use super::process::Operator;
 use super::quiet::files;
 use crate::support::cluster::{CONFIG_MAP, Cluster, DEPLOYMENT, EVENT, Kind, LEDGER, PACKAGE, PATIENCE, TAG};
 use crate::support::process::Folder;
-use crate::support::tier;
+use crate::support::{eventually, tier};
 
 /// Points that the second part of the story is for.
 const CHANGES: &[&str] = &[
@@ -37,6 +39,9 @@ const CHANGES: &[&str] = &[
 /// What only an orderly end reaches.
 const END: &str = "operator.lease.release";
 
+/// Where a ledger in files keeps what has no name yet.
+const TEMPORARY: &str = "_sacker/tmp";
+
 /// How long nothing may be written at the end.
 const QUIET: Duration = Duration::from_secs(10);
 
@@ -49,6 +54,13 @@ const KILLED: i32 = 137;
 fn points(ending: &str) -> BTreeSet<&'static str> {
     let ours = POINTS.iter().filter(|name| name.starts_with("operator."));
     ours.filter_map(|name| name.strip_suffix(ending)).collect()
+}
+
+/// The operator's points with this ending that a trace has, without it.
+fn passed(trace: &Path, ending: &str) -> BTreeSet<String> {
+    let text = std::fs::read_to_string(trace).unwrap_or_default();
+    let names = text.lines().filter_map(|line| line.split('\t').next()?.strip_suffix(ending));
+    names.filter(|name| name.starts_with("operator.")).map(str::to_owned).collect()
 }
 
 /// One story with the operator's lives in it.
@@ -79,7 +91,8 @@ impl<'a> Round<'a> {
         let arguments = [
             "--cluster-name=crash",
             "--identity=one",
-            "--lease-duration=2s",
+            // Long enough for a busy machine: who comes back under its own name does not wait for it.
+            "--lease-duration=9s",
             "--lease-name",
             &lease,
             "--controllers=tag,resolver,ledger,rollout",
@@ -318,6 +331,8 @@ async fn outcome(bench: &Bench<'_>) -> serde_json::Map<String, Value> {
     let mut found = BTreeMap::new();
     files(bench.directory(), &mut found);
     let relative = found.keys().map(|path| path.strip_prefix(bench.directory()).expect("below it"));
+    // What another pass was writing at the death goes with the next writer: see `sweep`.
+    let relative = relative.filter(|path| !path.starts_with(TEMPORARY));
     all.insert("files".into(), relative.map(|path| Value::from(path.display().to_string())).collect());
     let mut all = Value::from(all);
     forget_times(&mut all);
@@ -331,6 +346,15 @@ async fn outcome(bench: &Bench<'_>) -> serde_json::Map<String, Value> {
     }
     text = text.replace(namespace.as_str(), "namespace").replace(&bench.ledger_name, "ledger");
     serde_json::from_str(&text).expect("JSON")
+}
+
+/// The next process that writes to the ledger leaves nothing of those that died while they wrote.
+async fn sweep(bench: &Bench<'_>) {
+    let uri = bench.uri.parse().expect("a ledger URI");
+    let next = ledger::open(&uri, &Connect::default()).await.expect("open");
+    next.add(&PackageName::existing("another"), &new_version()).await.expect("add");
+    let left = std::fs::read_dir(bench.directory().join(TEMPORARY)).expect("it is there").count();
+    assert_eq!(left, 0, "temporary files are left");
 }
 
 fn forget_times(value: &mut Value) {
@@ -383,8 +407,14 @@ async fn tell(
     round.until(&what, false, after_creation).await;
     change(&round.bench).await;
     round.until(&what, true, after_change).await;
+    if let Some(trace) = &round.trace {
+        // Events and renewals come when they come.
+        let all = points(".after").len() - 1;
+        eventually("every point but the last", PATIENCE, async || passed(trace, ".after").len() >= all).await;
+    }
     let bench = round.end();
     let outcome = outcome(&bench).await;
+    sweep(&bench).await;
     (bench, outcome)
 }
 
@@ -397,11 +427,9 @@ async fn every_point(ending: &str) {
     let folder = Folder::new("trace");
     let trace = folder.path().join("trace");
     let (bench, expected) = tell(&cluster, 0, VecDeque::new(), Some(trace.clone())).await;
-    let passed = std::fs::read_to_string(trace).expect("there is a trace");
-    let passed: BTreeSet<&str> = passed.lines().filter_map(|line| line.split('\t').next()).collect();
-    let passed: BTreeSet<&str> = passed.iter().filter_map(|name| name.strip_suffix(ending)).collect();
+    let passed = passed(&trace, ending);
     let all = points(ending);
-    assert_eq!(passed.into_iter().filter(|name| name.starts_with("operator.")).collect::<BTreeSet<_>>(), all);
+    assert_eq!(passed, all.iter().map(|name| (*name).to_owned()).collect());
 
     let first: Vec<&str> =
         all.iter().copied().filter(|name| !CHANGES.contains(name) && *name != END).collect();
