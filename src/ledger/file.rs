@@ -67,9 +67,10 @@ impl FileObjects {
         // The turn is part of the outcome: a file system that hangs keeps it when nobody waits any more, and a thread that has
         // done its work is free again before another one is asked for.
         let finished = tokio::task::spawn_blocking(move || (work(&place), turn)).await;
-        finished.map(|(done, _turn)| done).unwrap_or_else(|error| {
-            Err(Error::new(Meaning::Other, "use the ledger's directory").with_source(error))
-        })
+        match finished {
+            Ok((done, _turn)) => done,
+            Err(error) => Err(Error::new(Meaning::Other, "use the ledger's directory").with_source(error)),
+        }
     }
 }
 
