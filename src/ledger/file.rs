@@ -66,16 +66,13 @@ impl FileObjects {
         let place = self.place.clone();
         // Nobody closes it.
         let turn = self.turns.clone().acquire_owned().await.ok();
-        let finished = tokio::task::spawn_blocking(move || {
-            let done = work(&place);
-            // A file system that hangs keeps it, also when nobody waits for the outcome any more.
-            drop(turn);
-            done
-        });
-        let finished = finished.await;
-        finished.unwrap_or_else(|error| {
-            Err(Error::new(Meaning::Other, "use the ledger's directory").with_source(error))
-        })
+        // The turn is part of the outcome: a file system that hangs keeps it when nobody waits any more, and a thread that has
+        // done its work is free again before another one is asked for.
+        let finished = tokio::task::spawn_blocking(move || (work(&place), turn)).await;
+        match finished {
+            Ok((done, _turn)) => done,
+            Err(error) => Err(Error::new(Meaning::Other, "use the ledger's directory").with_source(error)),
+        }
     }
 }
 
