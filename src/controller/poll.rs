@@ -305,14 +305,15 @@ async fn look(
 }
 
 /// The SackerTags of a package that have not yet dealt with what was seen: those whose tag is not as their status says,
-/// and those that wait for something or follow another tag.
+/// and those that wait for something or follow another tag. After a first look all, since that is what they waited for.
 fn concerned_tags(context: &Context, ledger: &str, package: &PackageName, seen: &Seen) -> Vec<Key> {
+    let is_first = context.views.get(ledger, package).is_none();
     let concerns = |(namespace, name): &Key| {
         let Some(object) = context.tags.cache.get(&ObjectRef::new(name).within(namespace)) else {
             return false;
         };
         let Ok(tag) = &object.0 else { return false };
-        tag.spec.follow.is_some() || !is_settled(tag, seen)
+        is_first || tag.spec.follow.is_some() || !is_settled(tag, seen)
     };
     context.tags.index.of_package(ledger, package.as_str()).into_iter().filter(concerns).collect()
 }
