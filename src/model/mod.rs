@@ -6,6 +6,7 @@
 mod access;
 mod at;
 mod digest;
+#[cfg(feature = "cli")]
 mod earlier;
 mod event;
 mod glob;
