@@ -133,7 +133,9 @@ async fn a_wait_for_many_never_returns_early() {
         bench.cluster.apply(&yaml);
         let (cluster, namespace) = (bench.cluster, bench.namespace.clone());
         let waiting = tokio::task::spawn_blocking(move || {
-            let all = ["--for=condition=Ready", "--timeout=40s", "stag", "--all"];
+            // kubectl asks for one object after the other, and limits itself to a few requests a second.
+            let timeout = tier::figure("--timeout=40s", "--timeout=300s");
+            let all = ["--for=condition=Ready", timeout, "stag", "--all"];
             let mut arguments = vec!["wait", "-n", &namespace];
             arguments.extend(all);
             cluster.kubectl(&arguments).success();
@@ -151,7 +153,8 @@ async fn a_wait_for_many_never_returns_early() {
     }
     assert!(slowest <= Duration::from_secs(5), "Ready {slowest:?} after the last apply");
     let asked = Instant::now();
-    let delete = ["delete", "-n", &bench.namespace, "--timeout=40s", "stag", "--all"];
+    let timeout = tier::figure("--timeout=40s", "--timeout=300s");
+    let delete = ["delete", "-n", &bench.namespace, timeout, "stag", "--all"];
     bench.cluster.kubectl(&delete).success();
     assert!(bench.api.list(TAG, &bench.namespace).await.is_empty());
     let deleted = asked.elapsed();
