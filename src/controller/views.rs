@@ -56,13 +56,10 @@ impl Views {
     pub fn put(&self, ledger: &str, package: &PackageName, seen: Seen) -> bool {
         let mut all = self.all();
         let packages = all.entry(ledger.to_owned()).or_default();
-        match packages.get(package) {
-            Some(before) if **before == seen => false,
-            _ => {
-                packages.insert(package.clone(), Arc::new(seen));
-                true
-            }
-        }
+        let now = Arc::new(seen);
+        // Also where nothing changed: the records of the new one are those that the next look starts from.
+        let before = packages.insert(package.clone(), Arc::clone(&now));
+        before.is_none_or(|before| before != now)
     }
 
     /// Forgets the packages of a ledger that are not in `needed`.

@@ -68,7 +68,7 @@ impl<T> Read<T> {
 }
 
 /// Tags by name, as they were read.
-pub(super) type Tags = HashMap<TagName, Read<Option<TagState>>>;
+pub(super) type Tags = HashMap<TagName, Read<Option<Arc<TagState>>>>;
 
 /// What is known of one package.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -76,7 +76,7 @@ pub(super) struct Known {
     /// Its tags, removed ones included; nothing for a name that only is reserved.
     pub(super) tags: Tags,
     /// The newest versions and those that tags point to, removed ones included.
-    pub(super) records: HashMap<Version, Read<VersionRecord>>,
+    pub(super) records: HashMap<Version, Read<Arc<VersionRecord>>>,
     /// Where its newest versions begin.
     pub(super) tail: Option<Tail>,
 }
@@ -97,8 +97,8 @@ pub(super) struct Tail {
 impl Known {
     /// The record of a version that a tag points to, if it cannot have changed since: the tag is as it was, and a version
     /// that a tag points to is never removed ([`super::Ledger::remove_version`]).
-    pub(super) fn target(&self, version: Version, tags: &Tags) -> Option<&Read<VersionRecord>> {
-        let points_there_as_before = |(tag, now): (&TagName, &Read<Option<TagState>>)| {
+    pub(super) fn target(&self, version: Version, tags: &Tags) -> Option<&Read<Arc<VersionRecord>>> {
+        let points_there_as_before = |(tag, now): (&TagName, &Read<Option<Arc<TagState>>>)| {
             version_of(now) == Some(version)
                 && self.tags.get(tag).is_some_and(|before| before.value == now.value)
         };
@@ -112,7 +112,7 @@ impl Known {
     }
 
     /// What it shows. `recent` are the newest versions that were not removed, newest first.
-    pub(super) fn view(&self, recent: Vec<VersionRecord>, version_count: u64) -> PackageView {
+    pub(super) fn view(&self, recent: Vec<Arc<VersionRecord>>, version_count: u64) -> PackageView {
         let live = |version| {
             self.records.get(&version).map(|read| &read.value).filter(|record| !record.is_removed())
         };
@@ -125,6 +125,6 @@ impl Known {
     }
 }
 
-fn version_of(tag: &Read<Option<TagState>>) -> Option<Version> {
+fn version_of(tag: &Read<Option<Arc<TagState>>>) -> Option<Version> {
     tag.value.as_ref()?.version
 }

@@ -84,19 +84,12 @@ pub fn newest_at(records: &[VersionRecord], time: Timestamp) -> NewestAt<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
 
     use super::*;
-    use crate::model::{
-        Actor, Change, Current, EventSource, Next, PackageName, Removal, Sha256, TagChange, next_event,
-    };
+    use crate::model::{Actor, Change, Current, EventSource, Next, Removal, Sha256, TagChange, next_event};
 
     fn hour(hour: i64) -> Timestamp {
         Timestamp::from_second(hour * 3600).expect("a time")
-    }
-
-    fn version(number: i64) -> Version {
-        Version::new(number).expect("positive")
     }
 
     /// A history of moves (0: untag) at these hours.
@@ -152,17 +145,10 @@ mod tests {
 
     fn record(number: i64, added: Option<i64>, removed: Option<i64>) -> VersionRecord {
         VersionRecord {
-            package: PackageName::existing("frontend"),
-            version: version(number),
             sha256: if removed.is_some() { Sha256::ZERO } else { Sha256::of(b"x") },
-            size: None,
-            basename: "app.jar".into(),
-            mode: 0o100_644,
-            metadata: BTreeMap::new(),
             added_at: added.map(hour),
-            added_by: None,
-            add_id: None,
             removal: removed.map(|at| Removal { at: hour(at), by: "ann".into(), reason: None }),
+            ..VersionRecord::example("frontend", number, b"x")
         }
     }
 

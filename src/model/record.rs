@@ -48,6 +48,24 @@ pub struct VersionRecord {
 }
 
 impl VersionRecord {
+    /// A version of a file with these bytes about which nothing else is known.
+    #[cfg(test)]
+    pub(crate) fn example(package: &str, number: i64, bytes: &[u8]) -> Self {
+        Self {
+            package: PackageName::existing(package),
+            version: Version::new(number).expect("positive"),
+            sha256: Sha256::of(bytes),
+            size: None,
+            basename: "app.jar".into(),
+            mode: 0o100_644,
+            metadata: BTreeMap::new(),
+            added_at: None,
+            added_by: None,
+            add_id: None,
+            removal: None,
+        }
+    }
+
     /// Whether the version was removed: its number stays taken, its bytes are gone.
     pub fn is_removed(&self) -> bool {
         self.removal.is_some() || self.sha256 == Sha256::ZERO

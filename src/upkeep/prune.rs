@@ -98,7 +98,7 @@ fn added_at(record: &VersionRecord) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{PackageName, Removal, Sha256, TagName};
+    use crate::model::{Removal, TagName};
 
     const NOW: i64 = 1_800_000_000;
     const DAY: Duration = Duration::from_hours(24);
@@ -106,17 +106,8 @@ mod tests {
     fn record(version: &str, days_old: Option<i64>) -> VersionRecord {
         let at = days_old.map(|days| Timestamp::from_second(NOW - days * 86_400).expect("a time"));
         VersionRecord {
-            package: PackageName::existing("p"),
-            version: version.parse().expect("a version"),
-            sha256: Sha256::of(version.as_bytes()),
-            size: None,
-            basename: "f".to_owned(),
-            mode: 0o644,
-            metadata: std::collections::BTreeMap::default(),
             added_at: at,
-            added_by: None,
-            add_id: None,
-            removal: None,
+            ..VersionRecord::example("p", version.parse().expect("a number"), version.as_bytes())
         }
     }
 

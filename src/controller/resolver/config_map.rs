@@ -37,9 +37,9 @@ fn data(view: &PackageView) -> BTreeMap<String, String> {
     let mut data = BTreeMap::new();
     let tags = || {
         let tags = view.tags.iter().filter(|tag| tag.state.version.is_some());
-        tags.filter_map(|tag| Some((tag.state.tag.as_str(), tag.record.as_ref()?)))
+        tags.filter_map(|tag| Some((tag.state.tag.as_str(), tag.record.as_deref()?)))
             .filter(|(tag, _)| is_key(tag) && *tag != LATEST)
-            .chain(view.latest.as_ref().map(|record| (LATEST, record)))
+            .chain(view.latest.as_deref().map(|record| (LATEST, record)))
     };
     for (name, record) in tags() {
         data.insert(format!("{name}.version"), record.version.to_string());
@@ -174,28 +174,18 @@ async fn remove_others(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::model::{PackageName, Sha256, TagName, TagState, TagView, Version};
+    use std::sync::Arc;
 
-    fn record(number: i64) -> VersionRecord {
-        VersionRecord {
-            package: PackageName::existing("a/b"),
-            version: Version::new(number).expect("positive"),
-            sha256: Sha256::of(b"x"),
-            size: None,
-            basename: "a.jar".into(),
-            mode: 0,
-            metadata: BTreeMap::new(),
-            added_at: None,
-            added_by: None,
-            add_id: None,
-            removal: None,
-        }
+    use super::*;
+    use crate::model::{Sha256, TagName, TagState, TagView, Version};
+
+    fn record(number: i64) -> Arc<VersionRecord> {
+        Arc::new(VersionRecord::example("a/b", number, b"x"))
     }
 
     fn tag(name: &str, number: i64) -> TagView {
         let state = TagState { tag: TagName::existing(name), version: Version::new(number), event: None };
-        TagView { state, record: Some(record(number)) }
+        TagView { state: Arc::new(state), record: Some(record(number)) }
     }
 
     #[test]
@@ -209,7 +199,7 @@ mod tests {
         let sha256 = Sha256::of(b"x");
         assert_eq!(data["live"], format!("a/b@2+sha256:{sha256}"));
         assert_eq!(data["live.sha256"], sha256.to_string());
-        assert_eq!(data["live.basename"], "a.jar");
+        assert_eq!(data["live.basename"], "app.jar");
         assert_eq!(data["latest.version"], "3");
         assert_eq!(data["live.version"], format!("a/b@1+sha256:{sha256}"), "a tag's own key wins");
         assert!(data.keys().all(|key| is_key(key)), "{data:?}");

@@ -15,11 +15,11 @@ const SUMMARY: usize = 60;
 /// Makes `status` show `view`.
 pub(super) fn show(status: &mut SackerPackageStatus, view: &PackageView) {
     let tags = shown_tags(view);
-    status.latest = view.latest.as_ref().map(version);
+    status.latest = view.latest.as_deref().map(version);
     status.tag_summary = summary(&tags);
     status.tags = tags;
     status.version_count = i64::try_from(view.version_count).ok();
-    status.recent_versions = view.recent.iter().map(version).collect();
+    status.recent_versions = view.recent.iter().map(|record| version(record)).collect();
 }
 
 fn version(record: &VersionRecord) -> VersionStatus {
@@ -70,33 +70,22 @@ fn summary(tags: &[TagStatus]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::model::{PackageName, Sha256, TagName, TagState};
-    use std::collections::BTreeMap;
+    use std::sync::Arc;
 
-    fn record(number: i64) -> VersionRecord {
-        VersionRecord {
-            package: PackageName::existing("p"),
-            version: Version::new(number).expect("positive"),
-            sha256: Sha256::of(b"x"),
-            size: Some(1),
-            basename: "a.jar".into(),
-            mode: 0o100_644,
-            metadata: BTreeMap::new(),
-            added_at: None,
-            added_by: None,
-            add_id: None,
-            removal: None,
-        }
+    use super::*;
+    use crate::model::{TagName, TagState};
+
+    fn record(number: i64) -> Arc<VersionRecord> {
+        Arc::new(VersionRecord::example("p", number, b"x"))
     }
 
     fn view(tags: usize) -> PackageView {
         let tag = |number: usize| TagView {
-            state: TagState {
+            state: Arc::new(TagState {
                 tag: TagName::existing(format!("tag-{number:04}")),
                 version: Version::new(1),
                 event: None,
-            },
+            }),
             record: Some(record(1)),
         };
         PackageView {
@@ -128,7 +117,7 @@ mod tests {
     #[test]
     fn a_tag_without_a_version_is_not_shown() {
         let mut gone = view(1);
-        gone.tags[0].state.version = None;
+        gone.tags[0].state = Arc::new(TagState { version: None, ..TagState::clone(&gone.tags[0].state) });
         let mut status = SackerPackageStatus::default();
         show(&mut status, &gone);
         assert!(status.tags.is_empty() && status.tag_summary.is_none());

@@ -97,19 +97,20 @@ pub(super) fn decide(wish: &Wish, now: Option<&str>, known: &Known<'_>) -> Outco
 
 fn record<'a>(view: &'a PackageView, spec: &Spec) -> Option<&'a VersionRecord> {
     match spec {
-        Spec::Latest => view.latest.as_ref(),
-        Spec::Tag(tag) => view.tags.iter().find(|view| view.state.tag == *tag)?.record.as_ref(),
+        Spec::Latest => view.latest.as_deref(),
+        Spec::Tag(tag) => view.tags.iter().find(|view| view.state.tag == *tag)?.record.as_deref(),
         Spec::Version(version) => {
-            let tagged = view.tags.iter().filter_map(|view| view.record.as_ref());
-            view.recent.iter().chain(tagged).find(|record| record.version == *version)
+            let tagged = view.tags.iter().filter_map(|view| view.record.as_deref());
+            view.recent.iter().map(AsRef::as_ref).chain(tagged).find(|record| record.version == *version)
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::model::{Sha256, Version};
 
     const SHA: &str = "+sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
@@ -145,20 +146,9 @@ mod tests {
 
     #[test]
     fn a_view_answers_for_latest_tags_and_recent_versions() {
-        let record = |version: i64| VersionRecord {
-            package: PackageName::existing("web/app"),
-            version: Version::new(version).expect("positive"),
-            sha256: Sha256::of(b""),
-            size: None,
-            basename: "app.jar".into(),
-            mode: 0o100_644,
-            metadata: std::collections::BTreeMap::new(),
-            added_at: None,
-            added_by: None,
-            add_id: None,
-            removal: None,
-        };
-        let view = PackageView { latest: Some(record(9)), recent: vec![record(9)], ..PackageView::default() };
+        let record = Arc::new(VersionRecord::example("web/app", 9, b""));
+        let view =
+            PackageView { latest: Some(Arc::clone(&record)), recent: vec![record], ..PackageView::default() };
         let seen = Seen::View(Box::new(view));
         let outcome = |text: &str| decide(&Wish::parse(text), None, &Known::Seen(&seen));
         assert_eq!(outcome("web/app@latest"), Outcome::Pin(format!("web/app@9{SHA}")));

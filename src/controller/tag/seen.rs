@@ -8,7 +8,7 @@ use super::decide::{LedgerView, Target};
 use super::dereference::{LedgerFacts, pointer};
 use super::history::{last_move, shown};
 use crate::api::{SackerTagSpec, SackerTagStatus};
-use crate::model::{PackageView, TagName, Version};
+use crate::model::{PackageView, TagName, TagState, Version, VersionRecord};
 
 /// The facts that a view shows, if they are what the status says already.
 pub(super) fn facts(
@@ -28,22 +28,22 @@ pub(super) fn facts(
             pointer: Some(pointer(&seen.state, &status.events, me)),
             target: Target::Version(target),
         },
-        state: Some(seen.state.clone()),
+        state: Some(TagState::clone(&seen.state)),
         events: status.events.clone(),
-        record: Some(record.clone()),
-        target: Some(record.clone()),
+        record: Some(VersionRecord::clone(record)),
+        target: Some(VersionRecord::clone(record)),
         candidate: None,
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::sync::Arc;
 
     use super::*;
     use crate::model::{
-        Actor, Change, Claim, Current, Event, EventSource, Next, PackageName, Sha256, TagChange, TagState,
-        TagView, VersionRecord, next_event,
+        Actor, Change, Claim, Current, Event, EventSource, Next, TagChange, TagState, TagView, VersionRecord,
+        next_event,
     };
 
     const ME: &str = "k8s:c/n/me";
@@ -61,24 +61,12 @@ mod tests {
 
     fn view(event: Option<Event>, record: Option<VersionRecord>) -> PackageView {
         let version = event.as_ref().and_then(|event| event.to).or(Version::new(2));
-        let state = TagState { tag: TagName::existing("live"), version, event };
-        PackageView { tags: vec![TagView { state, record }], ..PackageView::default() }
+        let state = Arc::new(TagState { tag: TagName::existing("live"), version, event });
+        PackageView { tags: vec![TagView { state, record: record.map(Arc::new) }], ..PackageView::default() }
     }
 
-    fn record(version: i64) -> VersionRecord {
-        VersionRecord {
-            package: PackageName::existing("p"),
-            version: Version::new(version).expect("positive"),
-            sha256: Sha256::of(b"x"),
-            size: None,
-            basename: "app".into(),
-            mode: 0o100_644,
-            metadata: BTreeMap::new(),
-            added_at: None,
-            added_by: None,
-            add_id: None,
-            removal: None,
-        }
+    fn record(number: i64) -> VersionRecord {
+        VersionRecord::example("p", number, b"x")
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! and that is older is read again only when the tag changed: no version is removed while a tag points to it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use aws_sdk_dynamodb::types::KeysAndAttributes;
 use futures::future::try_join;
@@ -32,7 +33,7 @@ const BATCHES: usize = 4;
 /// A package after its queries.
 struct Looked {
     known: Known,
-    recent: Vec<VersionRecord>,
+    recent: Vec<Arc<VersionRecord>>,
     version_count: u64,
 }
 
@@ -80,16 +81,18 @@ impl DynamoLedger {
     async fn look_at(&self, package: &PackageName, known: &Known) -> Result<Looked> {
         let newest = self.newest_versions(package, PackageView::RECENT);
         let (newest, tags) = try_join(newest, self.tags_of(package)).await?;
-        let read = |state: TagState| (state.tag.clone(), Read { value: Some(state), revision: None });
+        let read =
+            |state: TagState| (state.tag.clone(), Read { value: Some(Arc::new(state)), revision: None });
         let tags: Tags = tags.into_iter().map(read).collect();
-        let records = newest.records.iter().map(|record| (record.version, of_row(record.clone()))).collect();
+        let recent: Vec<_> = newest.records.into_iter().map(Arc::new).collect();
+        let records = recent.iter().map(|record| (record.version, of_row(Arc::clone(record)))).collect();
         let mut now = Known { tags, records, tail: None };
         for version in now.missing() {
             if let Some(read) = known.target(version, &now.tags) {
                 now.records.insert(version, read.clone());
             }
         }
-        Ok(Looked { known: now, recent: newest.records, version_count: newest.version_count })
+        Ok(Looked { known: now, recent, version_count: newest.version_count })
     }
 
     /// The rows of versions, each with its own result; one that does not exist has none.
@@ -152,7 +155,7 @@ impl Looked {
         for version in self.known.missing() {
             match rows.get(&(package.clone(), version)) {
                 Some(Ok(record)) => {
-                    self.known.records.insert(version, of_row(record.clone()));
+                    self.known.records.insert(version, of_row(Arc::new(record.clone())));
                 }
                 Some(Err(error)) => return Err(error.alike()),
                 // A 2015 client tags without looking.
@@ -164,7 +167,7 @@ impl Looked {
 }
 
 /// A row has no revision to compare; it is known by what points to it.
-fn of_row(record: VersionRecord) -> Read<VersionRecord> {
+fn of_row(record: Arc<VersionRecord>) -> Read<Arc<VersionRecord>> {
     Read { value: record, revision: None }
 }
 

@@ -4,6 +4,7 @@
 //! revision changed are read. Nobody else's knowledge is trusted: without revisions, everything is read again.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
@@ -33,7 +34,7 @@ pub(super) struct Wanted {
 #[derive(Debug)]
 pub(super) struct Found {
     /// Newest first, removed ones among them.
-    pub(super) records: Vec<Read<VersionRecord>>,
+    pub(super) records: Vec<Read<Arc<VersionRecord>>>,
     /// How many versions were ever added.
     pub(super) version_count: u64,
     /// Where to go on another time.
@@ -42,7 +43,7 @@ pub(super) struct Found {
 
 impl Found {
     /// The newest `count` that were not removed, newest first.
-    pub(super) fn live(&self, count: usize) -> Vec<VersionRecord> {
+    pub(super) fn live(&self, count: usize) -> Vec<Arc<VersionRecord>> {
         let records = self.records.iter().map(|read| &read.value);
         records.filter(|record| !record.is_removed()).take(count).cloned().collect()
     }
@@ -51,7 +52,7 @@ impl Found {
 /// Records down from the newest.
 #[derive(Debug, Default)]
 struct Walked {
-    records: Vec<Read<VersionRecord>>,
+    records: Vec<Read<Arc<VersionRecord>>>,
     live: usize,
     /// Whether it ended at a version that is not there.
     has_hole: bool,
@@ -61,7 +62,8 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
     pub(super) async fn newest_versions(&self, package: &PackageName, count: usize) -> Result<Newest> {
         let wanted = Wanted { count, reads: READS };
         let found = self.newest_since(package, wanted, &Known::default()).await?;
-        Ok(Newest { records: found.live(count), version_count: found.version_count })
+        let records = found.live(count).into_iter().map(Arc::unwrap_or_clone).collect();
+        Ok(Newest { records, version_count: found.version_count })
     }
 
     /// The newest versions. `NotFound(Package)` where none was ever added.
@@ -240,9 +242,10 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         &self,
         package: &PackageName,
         version: Version,
-    ) -> Result<Option<Read<VersionRecord>>> {
+    ) -> Result<Option<Read<Arc<VersionRecord>>>> {
         let stored = self.stored_version(package, version).await?;
-        Ok(stored.map(|stored| Read { value: stored.record, revision: Some(stored.object.revision) }))
+        Ok(stored
+            .map(|stored| Read { value: Arc::new(stored.record), revision: Some(stored.object.revision) }))
     }
 }
 

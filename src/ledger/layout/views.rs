@@ -4,6 +4,8 @@
 //! What is known is used where the listing shows the revision it had. A version that a tag points to and that is too old
 //! to be listed is used as long as the tag is as it was: no version is removed while a tag points to it.
 
+use std::sync::Arc;
+
 use futures::future::try_join;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
@@ -80,7 +82,7 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         package: &PackageName,
         known: &Known,
         reads: usize,
-    ) -> Result<Vec<(TagName, Read<Option<TagState>>)>> {
+    ) -> Result<Vec<(TagName, Read<Option<Arc<TagState>>>)>> {
         let prefix = keys::tags(package);
         let listed = self.list_all(&prefix, &prefix).await?;
         let tags = listed.into_iter().filter_map(|entry| {
@@ -90,10 +92,10 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
         let read = |(tag, revision)| async move {
             let found = match known.tags.get(&tag) {
                 Some(read) if read.is_at(Option::as_ref(&revision)) => Some(read.clone()),
-                _ => self
-                    .pointer(package, &tag)
-                    .await?
-                    .map(|pointer| Read { value: pointer.state, revision: Some(pointer.revision) }),
+                _ => self.pointer(package, &tag).await?.map(|pointer| Read {
+                    value: pointer.state.map(Arc::new),
+                    revision: Some(pointer.revision),
+                }),
             };
             Ok::<_, Error>(found.map(|read| (tag, read)))
         };

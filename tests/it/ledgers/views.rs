@@ -1,5 +1,7 @@
 //! Views of many packages: the same as what the other reads say of each, whatever happened since the last call.
 
+use std::sync::Arc;
+
 use sacker::error::Missing;
 use sacker::ledger::ViewCache;
 use sacker::model::{Change, PackageName, PackageView, Removal, TagChange, TagView, Version};
@@ -22,10 +24,11 @@ async fn expected(bench: &Bench, package: &PackageName) -> Option<PackageView> {
     for state in bench.ledger.tags(package).await.expect("tags") {
         let version = state.version.expect("only these tests wrote here");
         let record = bench.ledger.version(package, version).await.expect("a tag points to a version");
-        tags.push(TagView { state, record: Some(record) });
+        tags.push(TagView { state: state.into(), record: Some(record.into()) });
     }
-    let (latest, version_count) = (newest.records.first().cloned(), newest.version_count);
-    Some(PackageView { latest, tags, version_count, recent: newest.records })
+    let version_count = newest.version_count;
+    let recent: Vec<_> = newest.records.into_iter().map(Arc::new).collect();
+    Some(PackageView { latest: recent.first().cloned(), tags, version_count, recent })
 }
 
 /// Does something to a package at random. What the ledger refuses is as good: nothing may change then.
