@@ -260,7 +260,7 @@ impl Blobs {
             // It was broken for another version: each of them is named.
             Some(None) | None => {}
         }
-        let outcome = fetch::copy(store, &Artifact::from(record), tokio::io::sink(), progress).await;
+        let outcome = fetch::copy(store, &Artifact::from(record), std::io::sink(), progress).await;
         match outcome {
             Ok(size) => {
                 self.seen.insert(record.sha256, Some(size));

@@ -1,17 +1,18 @@
-//! Hashing and writing beside the executor: one blocking thread per transfer, fed through a bounded queue.
+//! Hashing and writing beside the executor: one blocking thread per blob, fed through a bounded queue.
 //!
-//! Not responsible for where bytes come from, nor for the file's name: the thread only ever
-//! sees an open file.
+//! Not responsible for where bytes come from, nor for the file's name: the thread only ever sees an [`Output`].
 
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 use super::Artifact;
+use super::assembly::{Assembly, Next, Output};
 use super::transfer::corrupt;
 use crate::error::Result;
 use crate::model::{Hasher, Sha256};
@@ -24,81 +25,166 @@ const QUEUE_BYTES: u32 = 2 << 20;
 const READ_BYTES: usize = 1 << 20;
 
 struct Piece {
+    offset: u64,
     bytes: Bytes,
-    /// Given back when the piece was hashed and written.
+    /// Given back when the piece was taken in.
     _room: OwnedSemaphorePermit,
 }
 
 /// What came out of a pipeline: not to be trusted before it was compared.
-pub(super) struct Outcome<W> {
+pub(super) struct Outcome<O> {
     sha256: Sha256,
-    sink: W,
+    output: O,
 }
 
 /// Bytes whose digest was compared. Only [`Outcome::verify`] makes one, and nothing gets a final name without it.
-pub(super) struct Verified<W>(W);
+pub(super) struct Verified<O>(O);
 
-impl<W> Outcome<W> {
+impl<O> Outcome<O> {
     /// Compares the digest.
     ///
     /// # Errors
     /// `Corrupt` when it is another than the artifact's.
-    pub(super) fn verify(self, artifact: &Artifact) -> Result<Verified<W>> {
+    pub(super) fn verify(self, artifact: &Artifact) -> Result<Verified<O>> {
         if self.sha256 == artifact.sha256 {
-            return Ok(Verified(self.sink));
+            return Ok(Verified(self.output));
         }
         Err(corrupt(artifact, format!("the blob's bytes have sha256 {}", self.sha256)))
     }
 }
 
-impl<W> Verified<W> {
+impl<O> Verified<O> {
     /// Where the bytes are.
-    pub(super) fn sink(&self) -> &W {
+    pub(super) fn output(&self) -> &O {
         &self.0
+    }
+
+    /// Where the bytes are.
+    pub(super) fn into_output(self) -> O {
+        self.0
+    }
+}
+
+/// How far the thread is.
+#[derive(Debug, Default)]
+struct Head {
+    hashed: AtomicU64,
+    moved: Notify,
+    is_dropped: AtomicBool,
+}
+
+/// Tells the thread that nobody waits for it any more.
+struct Wanted(Arc<Head>);
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        self.0.is_dropped.store(true, Ordering::Relaxed);
     }
 }
 
 /// A thread that hashes and writes. Dropping this lets it end after the piece in its hands.
-pub(super) struct Pipeline<W> {
+pub(super) struct Pipeline<O> {
     queue: mpsc::UnboundedSender<Piece>,
     room: Arc<Semaphore>,
-    thread: JoinHandle<io::Result<Outcome<W>>>,
+    head: Wanted,
+    thread: JoinHandle<io::Result<Outcome<O>>>,
 }
 
 /// The thread gave up; [`Pipeline::finish`] has its error.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Stopped;
 
-impl<W: io::Write + Send + 'static> Pipeline<W> {
-    /// Starts the thread; it writes to `sink`.
-    pub(super) fn start(sink: W) -> Self {
+/// Room for a piece in the queue.
+pub(super) struct Room(OwnedSemaphorePermit);
+
+impl<O: Output> Pipeline<O> {
+    /// Starts the thread.
+    pub(super) fn start(assembly: Assembly<O>) -> Self {
         // The semaphore is the bound: it counts bytes, since the size of a piece is the store's choice.
         let (queue, pieces) = mpsc::unbounded_channel();
         let room = Arc::new(Semaphore::new(QUEUE_BYTES as usize));
-        let thread = tokio::task::spawn_blocking(move || consume(pieces, sink));
-        Self { queue, room, thread }
+        let head = Arc::new(Head::default());
+        let thread = {
+            let head = Arc::clone(&head);
+            tokio::task::spawn_blocking(move || consume(pieces, assembly, &head))
+        };
+        Self { queue, room, head: Wanted(head), thread }
     }
 
-    /// Hands on the next bytes; waits while too many are queued.
-    pub(super) async fn push(&self, bytes: Bytes) -> Result<(), Stopped> {
-        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX).min(QUEUE_BYTES);
-        let room = Arc::clone(&self.room).acquire_many_owned(length).await.map_err(|_| Stopped)?;
-        self.queue.send(Piece { bytes, _room: room }).map_err(|_| Stopped)
+    /// Waits until there is room for `bytes`.
+    pub(super) async fn room(&self, bytes: usize) -> Result<Room, Stopped> {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(QUEUE_BYTES);
+        tokio::select! {
+            room = Arc::clone(&self.room).acquire_many_owned(bytes) => room.map(Room).map_err(|_| Stopped),
+            // A thread that gave up gives no room back.
+            () = self.queue.closed() => Err(Stopped),
+        }
+    }
+
+    /// Whether pieces come faster than they are taken in.
+    pub(super) fn is_held_up(&self) -> bool {
+        self.room.available_permits() < QUEUE_BYTES as usize / 2
+    }
+
+    /// Hands on bytes of a part, in order within the part.
+    pub(super) fn push(&self, Room(room): Room, offset: u64, bytes: Bytes) -> Result<(), Stopped> {
+        self.queue.send(Piece { offset, bytes, _room: room }).map_err(|_| Stopped)
+    }
+
+    /// How many bytes were hashed.
+    pub(super) fn hashed(&self) -> u64 {
+        self.head.0.hashed.load(Ordering::Relaxed)
+    }
+
+    /// Whether the thread gave up.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.queue.is_closed()
+    }
+
+    /// Waits until more was hashed than at the last call.
+    pub(super) async fn moved(&self) {
+        self.head.0.moved.notified().await;
     }
 
     /// Waits until everything was hashed and written.
-    pub(super) async fn finish(self) -> io::Result<Outcome<W>> {
+    pub(super) async fn finish(self) -> io::Result<Outcome<O>> {
         drop(self.queue);
+        let _until_then = self.head;
         self.thread.await.map_err(io::Error::other)?
     }
 }
 
-fn consume<W: io::Write>(mut pieces: mpsc::UnboundedReceiver<Piece>, mut sink: W) -> io::Result<Outcome<W>> {
-    let mut hasher = Hasher::default();
-    while let Some(piece) = pieces.blocking_recv() {
-        hasher.update(&piece.bytes);
-        sink.write_all(&piece.bytes)?;
+fn consume<O: Output>(
+    mut pieces: mpsc::UnboundedReceiver<Piece>,
+    mut assembly: Assembly<O>,
+    head: &Head,
+) -> io::Result<Outcome<O>> {
+    loop {
+        let piece = match assembly.next() {
+            // First, while it may still be in a cache.
+            Next::Held => None,
+            // What arrives need not be read again if it is taken before.
+            Next::Kept => pieces.try_recv().ok(),
+            Next::Nothing => match pieces.blocking_recv() {
+                Some(piece) => Some(piece),
+                None => break,
+            },
+        };
+        match piece {
+            Some(piece) => assembly.take(piece.offset, piece.bytes)?,
+            None => assembly.step()?,
+        }
+        if head.is_dropped.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        if head.hashed.swap(assembly.hashed(), Ordering::Relaxed) != assembly.hashed() {
+            head.moved.notify_one();
+        }
     }
-    Ok(Outcome { sha256: hasher.finish(), sink })
+    match assembly.finish() {
+        Some((sha256, output)) => Ok(Outcome { sha256, output }),
+        None => Err(io::Error::other("not all bytes came")),
+    }
 }
 
 /// The digest of an open file, from its current position. Dropping the future ends it within one block.

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
+use super::partial::PartialFile;
 use super::pipeline::Verified;
 use super::target::Destination;
 use crate::error::{Error, Meaning, Result, io_reason};
@@ -131,17 +132,29 @@ impl Place {
         }
     }
 
-    /// Gives a verified file its mode and, once its bytes are durable, its final name, replacing a regular file there.
-    pub(super) fn install(&self, temporary: &OsStr, verified: &Verified<File>, mode: u32) -> Result<()> {
+    /// Gives a verified file its mode and its final name, replacing a regular file there; where it is to be `durable`, once
+    /// its bytes are, and its name is before this returns.
+    pub(super) fn install(
+        &self,
+        temporary: &OsStr,
+        verified: &Verified<PartialFile>,
+        mode: u32,
+        durable: bool,
+    ) -> Result<()> {
         let path = self.path();
-        let file = verified.sink();
+        let file = verified.output().finished().map_err(|error| refused("write", &path, error))?;
         rustix::fs::fchmod(file, Mode::from_raw_mode(mode))
             .map_err(|errno| refused("set the mode of", &path, errno.into()))?;
-        file.sync_all().map_err(|error| refused("write", &path, error))?;
+        if durable {
+            file.sync_all().map_err(|error| refused("write", &path, error))?;
+        }
         // Time has passed since the first look.
         self.holds_file()?;
         rustix::fs::renameat(&self.directory, temporary, &self.directory, self.name())
             .map_err(|errno| refused("write", &path, errno.into()))?;
+        if !durable {
+            return Ok(());
+        }
         match rustix::fs::fsync(&self.directory) {
             // Some file systems have no sync for directories.
             Ok(()) | Err(Errno::INVAL) => Ok(()),

@@ -1,5 +1,5 @@
-//! Temporary files: made beside the destination, removed in every case but success, and swept up after a process that
-//! was killed.
+//! Temporary files: made beside the destination, found again by whoever goes on with the blob, removed otherwise, and swept
+//! up after a process that was killed.
 //!
 //! Locks and sweeping are [`crate::files`]' part. Not responsible for what is written.
 
@@ -7,61 +7,122 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::place::Place;
 use crate::files;
+use crate::model::Sha256;
 
 const PREFIX: &[u8] = b".sacker-";
 const SUFFIX: &[u8] = b".partial";
 
-/// Random digits in a temporary name.
-const DIGITS: usize = 32;
+/// Digits of a random name.
+const RANDOM_DIGITS: usize = 32;
 
-/// A file without its final name. Dropping this removes it, unless it was renamed.
+/// Digits of a name that another process finds again.
+const SHA256_DIGITS: usize = 64;
+
+/// Only this user can read it.
+const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
+
+/// A file without its final name. Dropping this removes it, unless it was renamed or is worth going on with.
 #[derive(Debug)]
 pub(super) struct Temporary {
     place: Arc<Place>,
     name: OsString,
+    /// Bytes of whole parts in it.
+    kept: Arc<AtomicU64>,
+    /// Whether another process may go on with it.
+    is_left: AtomicBool,
+    /// Whether another process would find it.
+    is_named_by_blob: bool,
 }
 
 impl Temporary {
-    /// Makes an empty file that only this user can read, and locks it.
-    pub(super) fn create(place: &Arc<Place>) -> io::Result<(Self, File)> {
+    /// Opens the file that belongs to this blob, in which an earlier process may have left something, and locks it. Another
+    /// one, new and empty, where somebody holds that file or it is not what such a process makes.
+    pub(super) fn open(place: &Arc<Place>, sha256: &Sha256) -> io::Result<(Self, File)> {
+        let name = OsString::from(format!(".sacker-{sha256}.partial"));
+        if let Ok(file) = place.open_beneath(&name, OFlags::RDWR | OFlags::CREATE, PRIVATE)
+            && files::claim(&file)?
+            && is_own(place, &name, &file)
+        {
+            return Ok((Self::of(place, name, true), file));
+        }
         loop {
             let name = OsString::from(format!(".sacker-{}.partial", uuid::Uuid::new_v4().simple()));
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
-            let file = place.open_beneath(&name, flags, Mode::RUSR | Mode::WUSR)?;
-            let temporary = Self { place: Arc::clone(place), name };
+            let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
+            let file = place.open_beneath(&name, flags, PRIVATE)?;
+            let temporary = Self::of(place, name, false);
             if files::claim(&file)? {
                 return Ok((temporary, file));
             }
         }
     }
 
+    fn of(place: &Arc<Place>, name: OsString, is_named_by_blob: bool) -> Self {
+        let is_left = AtomicBool::new(false);
+        Self { place: Arc::clone(place), name, kept: Arc::default(), is_left, is_named_by_blob }
+    }
+
     /// Its name in the directory of the destination.
     pub(super) fn name(&self) -> &OsStr {
         &self.name
+    }
+
+    /// The number of bytes of whole parts in it, for whoever writes them.
+    pub(super) fn kept(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.kept)
+    }
+
+    /// Whether it stays, if it has a whole part, when this is dropped.
+    pub(super) fn leave(&self, is_left: bool) {
+        self.is_left.store(is_left && self.is_named_by_blob, Ordering::Relaxed);
     }
 }
 
 impl Drop for Temporary {
     fn drop(&mut self) {
+        if self.is_left.load(Ordering::Relaxed) && self.kept.load(Ordering::Relaxed) > 0 {
+            return;
+        }
         // After a rename there is nothing under this name.
         let _ = rustix::fs::unlinkat(self.place.directory(), &self.name, AtFlags::empty());
     }
 }
 
-/// Removes temporary files that no living process holds.
-pub(super) fn sweep(place: &Place) {
-    files::sweep(place.directory(), is_temporary);
+/// Whether a file that was found, and locked, is a temporary one that nobody else can change. Whoever held the lock before may
+/// have given it its final name meanwhile.
+fn is_own(place: &Place, name: &OsStr, file: &File) -> bool {
+    let named = rustix::fs::statat(place.directory(), name, AtFlags::SYMLINK_NOFOLLOW);
+    file.metadata().is_ok_and(|found| {
+        found.is_file()
+            && named.is_ok_and(|named| (named.st_dev, named.st_ino) == (found.dev(), found.ino()))
+            && found.mode() & 0o7777 == 0o600
+            && found.uid() == rustix::process::geteuid().as_raw()
+            && found.nlink() == 1
+    })
+}
+
+/// Removes temporary files that no living process holds, but for those of blobs that are about to be fetched.
+pub(super) fn sweep(place: &Place, wanted: &[Sha256]) {
+    let is_wanted = |name: &OsStr| {
+        digits(name).is_some_and(|digits| wanted.iter().any(|sha256| sha256.to_string().as_bytes() == digits))
+    };
+    files::sweep(place.directory(), |name| is_temporary(name) && !is_wanted(name));
+}
+
+fn digits(name: &OsStr) -> Option<&[u8]> {
+    name.as_bytes().strip_prefix(PREFIX).and_then(|rest| rest.strip_suffix(SUFFIX))
 }
 
 fn is_temporary(name: &OsStr) -> bool {
-    let middle = name.as_bytes().strip_prefix(PREFIX).and_then(|rest| rest.strip_suffix(SUFFIX));
-    middle.is_some_and(|digits| digits.len() == DIGITS && digits.iter().all(u8::is_ascii_hexdigit))
+    let is_length = |length| matches!(length, RANDOM_DIGITS | SHA256_DIGITS);
+    digits(name).is_some_and(|digits| is_length(digits.len()) && digits.iter().all(u8::is_ascii_hexdigit))
 }
 
 #[cfg(test)]
@@ -72,6 +133,7 @@ mod tests {
     fn only_own_names_are_swept() {
         let own = format!(".sacker-{}.partial", uuid::Uuid::new_v4().simple());
         assert!(is_temporary(OsStr::new(&own)));
+        assert!(is_temporary(OsStr::new(&format!(".sacker-{}.partial", Sha256::of(b"x")))));
         for other in [".sacker-.partial", ".sacker-x.partial", "a.partial", "app.jar", ".sacker-partial"] {
             assert!(!is_temporary(OsStr::new(other)), "{other}");
         }

@@ -1,8 +1,9 @@
-//! A blob's bytes from a store, in order, as one stream that survives broken connections.
+//! A part of a blob from a store, in order, as one stream that survives broken connections.
 //!
-//! Resumes where a stream broke, notices stalls, refuses more bytes than were recorded. Not responsible for whether the
+//! Resumes where a stream broke, notices stalls, refuses more bytes than were asked for. Not responsible for whether the
 //! bytes are the right ones (`pipeline.rs` hashes them), nor for where they go.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,15 +21,17 @@ const PROOF_OF_LIFE: u64 = 1 << 20;
 /// The longest pause before a stream is taken up again.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// One blob on its way in.
+/// One part of a blob on its way in.
 pub(super) struct Transfer<'a> {
     store: &'a dyn Store,
     artifact: &'a Artifact,
     patience: Patience,
     /// Bytes that the whole blob has.
     size: u64,
-    /// Bytes that were handed on.
+    /// Up to where bytes were handed on.
     offset: u64,
+    /// Where the part ends.
+    end: u64,
     /// Nothing after a failure, until it is taken up again.
     stream: Option<BoxStream<'static, Result<Bytes>>>,
     /// Failures in a row.
@@ -38,32 +41,47 @@ pub(super) struct Transfer<'a> {
 }
 
 impl<'a> Transfer<'a> {
-    /// Asks the store for the blob.
+    /// Asks the store for a range of the blob, or as much of it as there is. Says how many bytes the whole has.
     ///
     /// # Errors
     /// The store's own; `Corrupt` when the store's blob has another size than was recorded.
-    pub(super) async fn open(
+    pub(super) async fn first(
         store: &'a dyn Store,
         artifact: &'a Artifact,
         patience: Patience,
+        range: Range<u64>,
     ) -> Result<Self> {
-        let BlobReader { size, stream } = ask(store, artifact, 0).await?;
+        let BlobReader { size, stream } = ask(store, artifact, range.clone()).await?;
         if let Some(recorded) = artifact.size
             && recorded != size
         {
             let why = format!("the blob has {size} bytes, {recorded} were recorded");
             return Err(corrupt(artifact, why));
         }
-        Ok(Self {
+        let mut part = Self::part(store, artifact, patience, size, range.start..range.end.min(size));
+        part.stream = Some(stream);
+        Ok(part)
+    }
+
+    /// A part of a blob of `size` bytes; nothing is asked for before the first [`Transfer::next`].
+    pub(super) fn part(
+        store: &'a dyn Store,
+        artifact: &'a Artifact,
+        patience: Patience,
+        size: u64,
+        range: Range<u64>,
+    ) -> Self {
+        Self {
             store,
             artifact,
             patience,
             size,
-            offset: 0,
-            stream: Some(stream),
+            offset: range.start,
+            end: range.end,
+            stream: None,
             failures: 0,
-            resumed_at: 0,
-        })
+            resumed_at: range.start,
+        }
     }
 
     /// The blob's size in bytes, as the record and the store say.
@@ -71,13 +89,19 @@ impl<'a> Transfer<'a> {
         self.size
     }
 
+    /// Where the next bytes belong.
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
+    }
+
     /// The next bytes, never empty; nothing after the last.
     ///
     /// # Errors
-    /// `Corrupt` as soon as there are more bytes than [`Transfer::size`]; `Unavailable` when the stream broke or stalled
+    /// `Corrupt` as soon as there are more bytes than belong to the part; `Unavailable` when the stream broke or stalled
     /// too often; what the store says otherwise.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>> {
-        loop {
+        // All bytes are here; how the connection ends does not matter.
+        while self.offset < self.end || self.stream.is_some() {
             let stream = match &mut self.stream {
                 Some(stream) => stream,
                 None => match self.reopen().await {
@@ -92,24 +116,24 @@ impl<'a> Transfer<'a> {
             };
             let failure = match tokio::time::timeout(self.patience.stall, next_filled(stream)).await {
                 Ok(Some(Ok(bytes))) => return self.accept(bytes).map(Some),
-                Ok(None) if self.offset == self.size => return Ok(None),
+                Ok(None) if self.offset == self.end => return Ok(None),
                 Ok(None) => self.broken(&format!("it ended after {} of {} bytes", self.offset, self.size)),
                 Ok(Some(Err(error))) if error.is_transient() => error,
                 Ok(Some(Err(error))) => return Err(error),
                 Err(_) => self.broken(&format!("no byte came for {:?}", self.patience.stall)),
             };
-            // All bytes are here; how the connection ended does not matter.
-            if self.offset == self.size {
+            if self.offset == self.end {
                 return Ok(None);
             }
             self.bear(failure).await?;
         }
+        Ok(None)
     }
 
     fn accept(&mut self, bytes: Bytes) -> Result<Bytes> {
         self.offset += bytes.len() as u64;
-        if self.offset > self.size {
-            let why = format!("the blob is longer than the {} bytes it must have", self.size);
+        if self.offset > self.end {
+            let why = format!("the store gave more than the {} bytes that there should be", self.end);
             return Err(corrupt(self.artifact, why));
         }
         if self.offset - self.resumed_at >= PROOF_OF_LIFE {
@@ -119,7 +143,7 @@ impl<'a> Transfer<'a> {
     }
 
     async fn reopen(&self) -> Result<BoxStream<'static, Result<Bytes>>> {
-        let BlobReader { size, stream } = ask(self.store, self.artifact, self.offset).await?;
+        let BlobReader { size, stream } = ask(self.store, self.artifact, self.offset..self.end).await?;
         if size != self.size {
             let why = format!("the blob changed from {} to {size} bytes while it was read", self.size);
             return Err(corrupt(self.artifact, why));
@@ -157,8 +181,8 @@ impl<'a> Transfer<'a> {
 }
 
 /// Opens the blob. An absent one is told by the name that the caller knows it by.
-async fn ask(store: &dyn Store, artifact: &Artifact, offset: u64) -> Result<BlobReader> {
-    store.open(&artifact.sha256, offset).await.map_err(|error| {
+async fn ask(store: &dyn Store, artifact: &Artifact, range: Range<u64>) -> Result<BlobReader> {
+    store.open(&artifact.sha256, range).await.map_err(|error| {
         if !matches!(error.meaning(), Meaning::NotFound(Missing::Blob(_))) {
             return error;
         }

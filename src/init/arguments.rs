@@ -34,6 +34,7 @@ pub(super) struct Arguments {
     pub(super) stall_timeout: Option<String>,
     pub(super) termination_log: Option<PathBuf>,
     pub(super) instance_metadata: bool,
+    pub(super) fsync: bool,
     pub(super) quiet: bool,
 }
 
@@ -56,6 +57,7 @@ impl Arguments {
                 Arg::Short('V') | Arg::Long("version") => return Ok(Command::Version),
                 Arg::Short('q') | Arg::Long("quiet") => read.quiet = true,
                 Arg::Long("instance-metadata") => read.instance_metadata = true,
+                Arg::Long("fsync") => read.fsync = true,
                 Arg::Long("ledger") => once(&mut read.ledger, "--ledger", text(parser)?)?,
                 Arg::Long("store") => read.store.push(text(parser)?),
                 Arg::Long("to") => once(&mut read.to, "--to", parser.value()?.into())?,

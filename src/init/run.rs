@@ -15,11 +15,11 @@ use super::settings::Settings;
 use crate::connect::Connect;
 use crate::environment::Environment;
 use crate::error::{Error, Meaning, Missing, Result};
-use crate::fetch::{self, Artifact, Fetched, Target};
+use crate::fetch::{self, Artifact, Budget, Fetched, Options, Target};
 use crate::ledger::{self, Ledger};
 use crate::store::{self, Store};
 
-/// How many blobs come in at a time: together they stay below the memory that a small init container has.
+/// How many blobs come in at a time.
 const SIDE_BY_SIDE: usize = 4;
 
 /// How many specs are resolved at a time.
@@ -59,7 +59,7 @@ struct Run<'a> {
 /// As [`fetch::fetch`] and [`Ledger::resolve`]; `Invalid` when two requests mean one file.
 ///
 /// # Cancellation
-/// Leaves no temporary file.
+/// What has arrived of a blob stays for the next run: a container that ran out of time is started again.
 pub(super) async fn run(
     settings: &Settings,
     environment: &Environment,
@@ -82,8 +82,16 @@ pub(super) async fn run(
         .await?;
     refuse_collisions(artifacts.iter().zip(&targets))?;
 
+    let options = Options {
+        patience: settings.patience,
+        // One for all: together they stay below the memory that a small init container has.
+        budget: Budget::default(),
+        durable: settings.fsync,
+        keep_when_cancelled: true,
+        also_wanted: artifacts.iter().map(|artifact| artifact.sha256).collect(),
+    };
     let work = requests.iter().zip(artifacts).zip(&targets);
-    let fetches = work.map(|((request, artifact), target)| run.place(request, artifact, target));
+    let fetches = work.map(|((request, artifact), target)| run.place(request, artifact, target, &options));
     stream::iter(fetches).buffered(SIDE_BY_SIDE).try_collect().await
 }
 
@@ -107,21 +115,27 @@ impl Run<'_> {
         Ok(artifact)
     }
 
-    async fn place(&self, request: &Request, artifact: Artifact, target: &Target) -> Result<Placed> {
-        match self.fetch(artifact.clone(), target).await {
+    async fn place(
+        &self,
+        request: &Request,
+        artifact: Artifact,
+        target: &Target,
+        options: &Options,
+    ) -> Result<Placed> {
+        match self.fetch(artifact.clone(), target, options).await {
             // The version may have been removed since it was resolved, and the tag moved on.
             Err(error) if is_absent_blob(&error) && matches!(request.what, What::Spec(..)) => {
                 let again = self.resolve(&request.what).await?;
                 if again.sha256 == artifact.sha256 {
                     return Err(self.advised(error));
                 }
-                self.fetch(again, target).await.map_err(|error| self.advised(error))
+                self.fetch(again, target, options).await.map_err(|error| self.advised(error))
             }
             other => other.map_err(|error| self.advised(error)),
         }
     }
 
-    async fn fetch(&self, artifact: Artifact, target: &Target) -> Result<Placed> {
+    async fn fetch(&self, artifact: Artifact, target: &Target, options: &Options) -> Result<Placed> {
         let Counters { arrived, expected, open_ended } = self.counters;
         match artifact.size {
             Some(size) => {
@@ -133,7 +147,7 @@ impl Run<'_> {
             arrived.fetch_add(bytes, Ordering::Relaxed);
         };
         let store = self.store.as_ref();
-        let fetched = fetch::fetch_with(store, &artifact, target, self.settings.patience, &progress).await?;
+        let fetched = fetch::fetch_with(store, &artifact, target, options, &progress).await?;
         let how = if fetched.already_there {
             expected.fetch_sub(artifact.size.unwrap_or(0), Ordering::Relaxed);
             "was there already"

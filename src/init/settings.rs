@@ -32,6 +32,8 @@ pub(super) struct Settings {
     pub(super) timeout: Duration,
     pub(super) patience: Patience,
     pub(super) instance_metadata: bool,
+    /// Whether files have to survive the node's power cut. A volume that lives as long as its pod need not.
+    pub(super) fsync: bool,
 }
 
 /// The file for the last words.
@@ -92,6 +94,7 @@ impl Settings {
                 .map_or(Ok(TIMEOUT), |text| duration("time-out", &text))?,
             patience: Patience { stall, ..patience },
             instance_metadata: arguments.instance_metadata || flag(environment, "SACKER_INSTANCE_METADATA")?,
+            fsync: arguments.fsync || flag(environment, "SACKER_FSYNC")?,
         })
     }
 }

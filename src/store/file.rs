@@ -5,6 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Once};
@@ -241,23 +242,24 @@ impl Store for FileStore {
         blocking(move || look(&root, &path)).await
     }
 
-    async fn open(&self, sha256: &Sha256, offset: u64) -> Result<BlobReader> {
+    async fn open(&self, sha256: &Sha256, range: Range<u64>) -> Result<BlobReader> {
         let (root, path, sha256) = (self.root.clone(), self.path(sha256), *sha256);
-        let (file, path, size) = blocking(move || {
+        let (file, path, size, left) = blocking(move || {
             let Some(info) = look(&root, &path)? else {
                 return Err(Error::new(Meaning::NotFound(Missing::Blob(sha256)), "read the blob")
                     .with_key(path.display().to_string()));
             };
-            if offset > info.size {
-                return Err(Error::invalid(format!("blob {sha256} has no byte {offset}")));
+            if range.start > info.size {
+                return Err(Error::invalid(format!("blob {sha256} has no byte {}", range.start)));
             }
             let mut file = File::open(&path).map_err(|error| failed("read", &path, error))?;
-            file.seek(SeekFrom::Start(offset)).map_err(|error| failed("read", &path, error))?;
-            Ok((file, path, info.size))
+            file.seek(SeekFrom::Start(range.start)).map_err(|error| failed("read", &path, error))?;
+            let left = range.end.min(info.size).saturating_sub(range.start);
+            Ok((file, path, info.size, left))
         })
         .await?;
         let (sender, receiver) = mpsc::channel(READ_AHEAD);
-        tokio::task::spawn_blocking(move || read_ahead(file, &path, size - offset, &sender));
+        tokio::task::spawn_blocking(move || read_ahead(file, &path, left, &sender));
         let stream = stream::unfold(receiver, |mut receiver| async move {
             let chunk = receiver.recv().await?;
             Some((chunk, receiver))

@@ -4,6 +4,7 @@
 //! hands out: a store is not trusted, [`crate::fetch`] checks every byte.
 
 use std::fmt::Debug;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -78,6 +79,9 @@ pub enum PutOutcome {
     AlreadyThere,
 }
 
+/// The range of a whole blob, whatever its size.
+pub const WHOLE: Range<u64> = 0..u64::MAX;
+
 /// Called with the number of bytes that were moved since the last call.
 pub type Progress<'a> = &'a (dyn Fn(u64) + Send + Sync);
 
@@ -117,8 +121,8 @@ pub trait Store: Send + Sync + Debug {
     /// chance, within limits.
     async fn settle(&self) {}
 
-    /// Reads a blob from byte `offset` to its end.
-    async fn open(&self, sha256: &Sha256, offset: u64) -> Result<BlobReader>;
+    /// Reads the bytes `range` of a blob, or as many of them as it has. `Invalid` when the range begins beyond its end.
+    async fn open(&self, sha256: &Sha256, range: Range<u64>) -> Result<BlobReader>;
 }
 
 /// Opens the store at `uri`. Makes no request.

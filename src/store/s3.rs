@@ -3,6 +3,7 @@
 //! A blob becomes visible only when all its bytes were sent and had the right digest: S3 shows an object when its
 //! upload is complete, and the digest is known before that. Not responsible for verifying what it hands out.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -150,7 +151,7 @@ impl S3Store {
         }
     }
 
-    fn reader(&self, key: &str, offset: u64, output: GetObjectOutput) -> Result<BlobReader> {
+    fn reader(&self, key: &str, asked: &Range<u64>, output: GetObjectOutput) -> Result<BlobReader> {
         let length: u64 = output.content_length().and_then(|length| length.try_into().ok()).unwrap_or(0);
         // `bytes <first>-<last>/<size>`
         let range = output.content_range().and_then(|range| {
@@ -158,14 +159,15 @@ impl S3Store {
             Some((range.split_once('-')?.0.parse::<u64>().ok()?, size.parse::<u64>().ok()?))
         });
         let size = match range {
-            Some((first, size)) if first == offset && first + length == size => size,
-            None if offset == 0 => length,
+            Some((first, size)) if first == asked.start && first + length == asked.end.min(size) => size,
+            // A server may answer with the whole where the whole was asked for.
+            None if asked.start == 0 && length <= asked.end => length,
             _ => {
                 let error = Error::new(Meaning::Other, READ.words).with_key(self.bucket.uri(key));
                 return Err(error.with_source("the server answered with another part than the one asked for"));
             }
         };
-        let body = Body { bytes: output.body, left: size - offset, uri: self.bucket.uri(key) };
+        let body = Body { bytes: output.body, left: length, uri: self.bucket.uri(key) };
         Ok(BlobReader { size, stream: stream::try_unfold(body, Body::next).boxed() })
     }
 }
@@ -273,12 +275,17 @@ impl Store for S3Store {
         }
     }
 
-    async fn open(&self, sha256: &Sha256, offset: u64) -> Result<BlobReader> {
+    async fn open(&self, sha256: &Sha256, range: Range<u64>) -> Result<BlobReader> {
         let key = sha256.to_string();
         let request = self.bucket.client.get_object().bucket(&self.bucket.name).key(self.bucket.key(&key));
-        let range = (offset > 0).then(|| format!("bytes={offset}-"));
-        match request.set_range(range).send().await {
-            Ok(output) => self.reader(&key, offset, output),
+        // An open end is left open, so that the whole of a blob is asked for without a range: an empty one has no byte 0.
+        let header = match range.clone() {
+            Range { start: 0, end: u64::MAX } => None,
+            Range { start, end: u64::MAX } => Some(format!("bytes={start}-")),
+            Range { start, end } => Some(format!("bytes={start}-{}", end.saturating_sub(1).max(start))),
+        };
+        match request.set_range(header).send().await {
+            Ok(output) => self.reader(&key, &range, output),
             Err(error) => match status_and_code(&error) {
                 (Some(404), code) if code != Some("NoSuchBucket") => {
                     let missing = Meaning::NotFound(Missing::Blob(*sha256));
@@ -286,10 +293,10 @@ impl Store for S3Store {
                 }
                 // Nothing stands at or after the offset. At the very end that is no mistake.
                 (Some(416), _) => match self.head(sha256).await? {
-                    Some(info) if info.size == offset => {
+                    Some(info) if info.size == range.start => {
                         Ok(BlobReader { size: info.size, stream: stream::empty().boxed() })
                     }
-                    _ => Err(Error::invalid(format!("blob {sha256} has no byte {offset}"))),
+                    _ => Err(Error::invalid(format!("blob {sha256} has no byte {}", range.start))),
                 },
                 _ => Err(self.bucket.error(READ, &key, &error)),
             },

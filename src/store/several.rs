@@ -4,6 +4,7 @@
 //! passed over. Not responsible for a store that hands out wrong bytes: nobody knows before they are hashed, see
 //! [`crate::fetch`].
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -125,10 +126,10 @@ impl Store for Several {
         }
     }
 
-    async fn open(&self, sha256: &Sha256, offset: u64) -> Result<BlobReader> {
+    async fn open(&self, sha256: &Sha256, range: Range<u64>) -> Result<BlobReader> {
         let mut errors = Vec::new();
         for store in &self.0 {
-            match store.open(sha256, offset).await {
+            match store.open(sha256, range.clone()).await {
                 Ok(reader) => return Ok(reader),
                 Err(error) if is_passed_over(&error) => {
                     tracing::debug!("{} does not give blob {sha256}: {error}", store.place());

@@ -1,6 +1,7 @@
 //! Verified download against a store that misbehaves: the destination is absent, old, or right, and nothing else is left.
 
 mod faulty;
+mod parts;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
@@ -12,7 +13,7 @@ use bytes::Bytes;
 use rstest::rstest;
 use sacker::error::{Meaning, Result};
 use sacker::exit::Exit;
-use sacker::fetch::{Artifact, Fetched, Patience, Target, copy, fetch, fetch_with};
+use sacker::fetch::{Artifact, Fetched, Options, Patience, Target, copy, fetch, fetch_with};
 use sacker::model::Sha256;
 use sacker::store::Store;
 use tempfile::TempDir;
@@ -36,6 +37,10 @@ const SIZE: usize = 5_000_003;
 
 const HASTE: Patience = Patience { stall: Duration::from_millis(50), retries: 2 };
 
+fn hasty() -> Options {
+    Options { patience: HASTE, ..Options::default() }
+}
+
 fn blob() -> Bytes {
     noise(SIZE).into()
 }
@@ -51,7 +56,7 @@ fn artifact(blob: &Bytes) -> Artifact {
 }
 
 async fn get(store: &dyn Store, artifact: &Artifact, target: impl AsRef<Path>) -> Result<Fetched> {
-    fetch_with(store, artifact, &Target::at(target)?, HASTE, &|_| {}).await
+    fetch_with(store, artifact, &Target::at(target)?, &hasty(), &|_| {}).await
 }
 
 /// Everything in a directory, by name.
@@ -97,7 +102,7 @@ async fn passing_faults_are_survived(#[case] script: &[Fault], #[case] opened: u
         arrived.fetch_add(bytes, Ordering::SeqCst);
     };
     let target = Target::at(directory.path()).expect("a directory");
-    let fetched = fetch_with(&store, &artifact(&blob), &target, HASTE, &count).await.expect("the blob");
+    let fetched = fetch_with(&store, &artifact(&blob), &target, &hasty(), &count).await.expect("the blob");
 
     let expected =
         Fetched { path: path.clone(), size: SIZE as u64, sha256: Sha256::of(&blob), already_there: false };
@@ -112,7 +117,7 @@ async fn passing_faults_are_survived(#[case] script: &[Fault], #[case] opened: u
 #[rstest]
 #[case::flipped_first(Fault::FlipAt(0), Exit::Integrity, "have sha256")]
 #[case::flipped_last(Fault::FlipAt(SIZE - 1), Exit::Integrity, "have sha256")]
-#[case::longer_than_said(Fault::TooLong(1), Exit::Integrity, "longer than the 5000003 bytes")]
+#[case::longer_than_said(Fault::TooLong(1), Exit::Integrity, "more than the 5000003 bytes")]
 #[case::longer_than_recorded(Fault::Grown(10), Exit::Integrity, "has 5000013 bytes, 5000003 were recorded")]
 #[case::shorter_than_recorded(Fault::Shrunk(10), Exit::Integrity, "has 4999993 bytes, 5000003 were recorded")]
 #[case::always_cut(Fault::EndAt(1000), Exit::Unavailable, "it ended after 1000 of 5000003 bytes")]
@@ -375,10 +380,11 @@ async fn a_dropped_fetch_leaves_nothing() {
     let store = FaultyStore::new(&[&blob], &[Fault::StallAt(4_000_000)]);
     let (directory, path) = with_old_file();
     let patience = Patience { stall: Duration::from_mins(1), retries: 0 };
+    let options = Options { patience, ..Options::default() };
     let target = Target::at(&path).expect("a file");
     let artifact = artifact(&blob);
     {
-        let fetching = fetch_with(&store, &artifact, &target, patience, &|_| {});
+        let fetching = fetch_with(&store, &artifact, &target, &options, &|_| {});
         tokio::pin!(fetching);
         // Until the temporary file is there.
         let deadline = Instant::now() + Duration::from_secs(10);
@@ -445,12 +451,13 @@ async fn a_copy_is_verified_at_its_end() {
     let blob = blob();
     let artifact = artifact(&blob);
     let store = FaultyStore::new(&[&blob], &[Fault::BreakAt(1_000_000), Fault::None]);
-    let mut copied = Vec::new();
-    assert_eq!(copy(&store, &artifact, &mut copied, &|_| {}).await.expect("the blob"), SIZE as u64);
-    assert!(copied == blob);
+    let copied = tempfile::NamedTempFile::new().expect("a file");
+    let writer = copied.reopen().expect("opened");
+    assert_eq!(copy(&store, &artifact, writer, &|_| {}).await.expect("the blob"), SIZE as u64);
+    assert!(fs::read(copied.path()).expect("read") == blob);
 
     let store = FaultyStore::new(&[&blob], &[Fault::FlipAt(SIZE - 1)]);
-    let error = copy(&store, &artifact, &mut Vec::new(), &|_| {}).await.expect_err("wrong bytes");
+    let error = copy(&store, &artifact, std::io::sink(), &|_| {}).await.expect_err("wrong bytes");
     assert_eq!(Exit::from(&error), Exit::Integrity);
 }
 
@@ -458,7 +465,7 @@ async fn a_copy_is_verified_at_its_end() {
 async fn a_failing_writer_is_told_apart() {
     let blob = blob();
     let store = FaultyStore::new(&[&blob], &[Fault::None]);
-    let (writer, reader) = tokio::io::duplex(1000);
+    let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
     let error = copy(&store, &artifact(&blob), writer, &|_| {}).await.expect_err("a closed pipe");
     assert!(matches!(error.meaning(), Meaning::Local { .. }), "{error}");

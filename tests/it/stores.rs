@@ -11,7 +11,7 @@ use sacker::connect::Connect;
 use sacker::error::{Error, Meaning, Missing, Result};
 use sacker::exit::Exit;
 use sacker::model::Sha256;
-use sacker::store::{self, BlobFile, BlobReader, PutOutcome, Store};
+use sacker::store::{self, BlobFile, BlobReader, PutOutcome, Store, WHOLE};
 
 use crate::support::canned::Canned;
 use crate::support::testbed::{self, Hdfs, S3Server};
@@ -193,7 +193,7 @@ async fn an_absent_blob_is_not_found(
     let absent = Sha256::of(b"absent");
     assert_eq!(target.store.head(&absent).await.expect("looked"), None);
     for offset in [0, 1] {
-        let error = target.store.open(&absent, offset).await.expect_err("absent");
+        let error = target.store.open(&absent, offset..u64::MAX).await.expect_err("absent");
         assert!(is_absent_blob(&error, absent), "{error:?}");
     }
 }
@@ -218,19 +218,19 @@ async fn what_is_put_comes_back(
     assert_eq!(info.size, size as u64);
     assert!(info.modified.is_some_and(|modified| modified > before), "{info:?}");
 
-    let reader = target.store.open(&sha256, 0).await.expect("opened");
+    let reader = target.store.open(&sha256, WHOLE).await.expect("opened");
     assert_eq!(reader.size, size as u64);
     let bytes = collect(reader).await.expect("read");
     assert!(bytes == content(size), "other bytes came back");
     let mut offsets = vec![1, size / 2, size.saturating_sub(1), size];
     offsets.retain(|offset| *offset <= size);
     for offset in offsets {
-        let reader = target.store.open(&sha256, offset as u64).await.expect("opened");
+        let reader = target.store.open(&sha256, offset as u64..u64::MAX).await.expect("opened");
         assert_eq!(reader.size, size as u64, "from {offset}");
         let rest = collect(reader).await.expect("read");
         assert!(rest == bytes[offset..], "from {offset}: {} bytes", rest.len());
     }
-    let error = target.store.open(&sha256, size as u64 + 1).await.expect_err("beyond the end");
+    let error = target.store.open(&sha256, size as u64 + 1..u64::MAX).await.expect_err("beyond the end");
     assert_eq!(Exit::from(&error), Exit::Usage, "{error:?}");
     assert_eq!(target.leftovers().await, 0);
 }
@@ -268,7 +268,7 @@ async fn racing_puts_of_one_blob_all_succeed(
     for outcome in futures::future::join_all(racers).await {
         outcome.expect("put");
     }
-    let bytes = collect(target.store.open(&sha256, 0).await.expect("opened")).await.expect("read");
+    let bytes = collect(target.store.open(&sha256, WHOLE).await.expect("opened")).await.expect("read");
     assert!(bytes == content(3 * MIB));
     assert_eq!(target.leftovers().await, 0);
 }
@@ -317,7 +317,7 @@ async fn a_damaged_blob_is_replaced(
     assert_eq!(target.store.head(&sha256).await.expect("looked").map(|info| info.size), Some(5));
     let (outcome, _) = put(&*target.store, &path, sha256, 1000).await.expect("put");
     assert_eq!(outcome, PutOutcome::Uploaded);
-    let bytes = collect(target.store.open(&sha256, 0).await.expect("opened")).await.expect("read");
+    let bytes = collect(target.store.open(&sha256, WHOLE).await.expect("opened")).await.expect("read");
     assert!(bytes == content(1000));
 }
 
@@ -359,7 +359,7 @@ async fn a_missing_store_is_told_from_a_missing_blob(
     let (path, sha256) = target.file(10);
     for error in [
         target.store.head(&sha256).await.expect_err("no store"),
-        target.store.open(&sha256, 0).await.expect_err("no store"),
+        target.store.open(&sha256, WHOLE).await.expect_err("no store"),
     ] {
         assert!(is_absent_backend(&error), "{error:?}");
         assert!(error.hint().is_some_and(|hint| hint.contains("sacker init")), "{error:?}");
@@ -388,7 +388,7 @@ async fn wrong_credentials_are_denied(
     let stranger = open(&server.uri(&target.place), &support::connect(access_key, "wrong-secret")).await;
     for error in [
         stranger.head(&sha256).await.expect_err("denied"),
-        stranger.open(&sha256, 0).await.expect_err("denied"),
+        stranger.open(&sha256, WHOLE).await.expect_err("denied"),
         stranger.init().await.expect_err("denied"),
         put(&*stranger, &path, sha256, 10).await.expect_err("denied"),
     ] {
@@ -419,7 +419,7 @@ async fn a_server_that_is_down_is_unavailable_within_the_deadline(#[case] silent
 
     let began = Instant::now();
     let (head, open, put) =
-        tokio::join!(down.head(&sha256), down.open(&sha256, 0), put(&*down, &path, sha256, 4));
+        tokio::join!(down.head(&sha256), down.open(&sha256, WHOLE), put(&*down, &path, sha256, 4));
     let took = began.elapsed();
     for error in [head.expect_err("down"), open.expect_err("down"), put.map(|_| ()).expect_err("down")] {
         assert_eq!(*error.meaning(), Meaning::Unavailable, "{error:?}");
@@ -437,7 +437,7 @@ async fn a_body_that_ends_early_is_unavailable() {
         "HTTP/1.1 200 OK\r\nContent-Length: 100\r\nETag: \"x\"\r\nConnection: close\r\n\r\nten bytes.";
     let endpoint = Canned::raw(answer).endpoint;
     let store = open(&format!("s3://bucket?endpoint={endpoint}"), &support::connect("key", "secret")).await;
-    let reader = store.open(&Sha256::of(b""), 0).await.expect("opened");
+    let reader = store.open(&Sha256::of(b""), WHOLE).await.expect("opened");
     assert_eq!(reader.size, 100);
     let error = collect(reader).await.expect_err("cut");
     assert_eq!(*error.meaning(), Meaning::Unavailable, "{error:?}");
@@ -447,7 +447,7 @@ async fn a_body_that_ends_early_is_unavailable() {
 async fn another_part_than_the_one_asked_for_is_not_taken() {
     let endpoint = Canned::with("200 OK", "blob").endpoint;
     let store = open(&format!("s3://bucket?endpoint={endpoint}"), &support::connect("key", "secret")).await;
-    let error = store.open(&Sha256::of(b"blob"), 2).await.expect_err("the range was ignored");
+    let error = store.open(&Sha256::of(b"blob"), 2..u64::MAX).await.expect_err("the range was ignored");
     assert_eq!(*error.meaning(), Meaning::Other, "{error:?}");
 }
 
@@ -456,7 +456,7 @@ async fn a_server_that_asks_for_less_load_is_throttled() {
     let body = "<Error><Code>SlowDown</Code><Message>Less</Message></Error>";
     let endpoint = Canned::with("503 Slow Down", body).endpoint;
     let store = open(&format!("s3://bucket?endpoint={endpoint}"), &support::connect("key", "secret")).await;
-    let error = store.open(&Sha256::of(b""), 0).await.expect_err("throttled");
+    let error = store.open(&Sha256::of(b""), WHOLE).await.expect_err("throttled");
     assert_eq!(*error.meaning(), Meaning::Throttled, "{error:?}");
 }
 
@@ -475,12 +475,12 @@ async fn a_writer_that_may_not_read_can_put() {
         let (path, sha256) = target.file(size);
         let error = writer.head(&sha256).await.expect_err("may not look");
         assert_eq!(Exit::from(&error), Exit::Denied, "{error:?}");
-        let error = writer.open(&sha256, 0).await.expect_err("may not read");
+        let error = writer.open(&sha256, WHOLE).await.expect_err("may not read");
         assert_eq!(Exit::from(&error), Exit::Denied, "{error:?}");
         assert!(error.hint().is_some_and(|hint| hint.contains("s3:ListBucket")), "{error:?}");
         let (outcome, _) = put(&*writer, &path, sha256, size as u64).await.expect("may write");
         assert_eq!(outcome, PutOutcome::Uploaded);
-        let bytes = collect(target.store.open(&sha256, 0).await.expect("opened")).await.expect("read");
+        let bytes = collect(target.store.open(&sha256, WHOLE).await.expect("opened")).await.expect("read");
         assert!(bytes == content(size));
     }
 }

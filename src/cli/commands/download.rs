@@ -79,10 +79,10 @@ fn with_advice(error: Error, args: &Args, session: &Session<'_>) -> Error {
 }
 
 /// Standard output as a file, which writes off the executor and without a buffer that would have to be flushed.
-pub(in crate::cli) fn standard_output() -> Result<tokio::fs::File> {
+pub(in crate::cli) fn standard_output() -> Result<File> {
     let handle = io::stdout().as_fd().try_clone_to_owned();
     let handle = handle.map_err(|error| Error::local("open", Path::new("/dev/stdout"), error))?;
-    Ok(tokio::fs::File::from_std(File::from(handle)))
+    Ok(File::from(handle))
 }
 
 /// A reader that closed the pipe has enough.

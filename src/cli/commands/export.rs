@@ -37,7 +37,9 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
     let totals = match args.output.as_deref().filter(|path| path.as_os_str() != "-") {
         None => {
             let name = "standard output";
-            write(session, packages.as_deref(), standard_output()?, name).await.map_err(of_stream)?
+            write(session, packages.as_deref(), tokio::fs::File::from_std(standard_output()?), name)
+                .await
+                .map_err(of_stream)?
         }
         Some(path) => {
             let copy = temporary(path)?;

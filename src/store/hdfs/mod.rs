@@ -3,6 +3,8 @@
 //! A blob gets its name by one rename, when all its bytes are on the DataNodes and had the right digest; until then they
 //! are below `_sacker/unfinished`, under a name that is used once. Not responsible for verifying what it hands out.
 
+use std::ops::Range;
+
 use async_trait::async_trait;
 use hdfs_native::client::FileStatus;
 use tokio_util::task::TaskTracker;
@@ -222,7 +224,7 @@ impl Store for HdfsStore {
         }
     }
 
-    async fn open(&self, sha256: &Sha256, offset: u64) -> Result<BlobReader> {
-        read::open(self, sha256, offset).await
+    async fn open(&self, sha256: &Sha256, range: Range<u64>) -> Result<BlobReader> {
+        read::open(self, sha256, range).await
     }
 }

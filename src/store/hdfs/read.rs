@@ -1,7 +1,9 @@
-//! A blob's bytes from the DataNodes, in order from any offset.
+//! A blob's bytes from the DataNodes, in order from any offset on.
 //!
 //! A DataNode that breaks off is replaced by another replica's, by the client library; when none is left, the stream ends
 //! with an error, never without one.
+
+use std::ops::Range;
 
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
@@ -17,7 +19,7 @@ use crate::store::BlobReader;
 /// reads up to a hundred such ahead.
 const PIECE: usize = 256 << 10;
 
-pub(super) async fn open(store: &HdfsStore, sha256: &Sha256, offset: u64) -> Result<BlobReader> {
+pub(super) async fn open(store: &HdfsStore, sha256: &Sha256, range: Range<u64>) -> Result<BlobReader> {
     let (cluster, path) = (store.cluster.clone(), store.blob_path(sha256));
     let reader = match cluster.read(READ, &path).await {
         Ok(reader) => reader,
@@ -30,11 +32,12 @@ pub(super) async fn open(store: &HdfsStore, sha256: &Sha256, offset: u64) -> Res
     };
     let size = reader.file_length();
     // The library panics beyond the end.
-    let start = usize::try_from(offset).ok().filter(|start| *start <= size);
+    let start = usize::try_from(range.start).ok().filter(|start| *start <= size);
     let Some(start) = start else {
-        return Err(Error::invalid(format!("blob {sha256} has no byte {offset}")));
+        return Err(Error::invalid(format!("blob {sha256} has no byte {}", range.start)));
     };
-    let left = size - start;
+    let end = usize::try_from(range.end).map_or(size, |end| end.min(size));
+    let left = end.saturating_sub(start);
     let parts = reader.read_range_stream(start, left).boxed();
     let body = Body { cluster, path, parts, rest: Bytes::new(), left: left as u64 };
     Ok(BlobReader { size: size as u64, stream: stream::try_unfold(body, Body::next).boxed() })

@@ -424,7 +424,7 @@ impl<'a> Story<'a> {
     fn check_blob(&self, record: &VersionRecord, when: &str) {
         let hashed = self.site.wait_for(async {
             let mut hasher = Hasher::default();
-            let mut blob = self.site.store.open(&record.sha256, 0).await?.stream;
+            let mut blob = self.site.store.open(&record.sha256, sacker::store::WHOLE).await?.stream;
             while let Some(chunk) = blob.try_next().await? {
                 hasher.update(&chunk);
             }

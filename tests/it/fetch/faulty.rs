@@ -1,6 +1,7 @@
 //! A store that fails as it is told: one script entry per `open`, in order; the last one repeats.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -97,12 +98,14 @@ impl Store for FaultyStore {
         Err(Error::new(Meaning::Other, "look for a blob"))
     }
 
-    async fn open(&self, sha256: &Sha256, offset: u64) -> Result<BlobReader> {
+    async fn open(&self, sha256: &Sha256, range: Range<u64>) -> Result<BlobReader> {
         self.opened.fetch_add(1, Ordering::SeqCst);
         let Some(blob) = self.blobs.get(sha256) else {
             return Err(Error::not_found(Missing::Blob(*sha256)));
         };
-        let offset = usize::try_from(offset).expect("tests are small");
+        let offset = usize::try_from(range.start).expect("tests are small");
+        // Beyond any blob of a test.
+        let mut until = usize::try_from(range.end).unwrap_or(usize::MAX);
         let mut bytes = blob.to_vec();
         let mut size = bytes.len();
         let mut end = Ending::Quiet;
@@ -118,7 +121,10 @@ impl Store for FaultyStore {
                 end = Ending::Silence;
             }
             Fault::FlipAt(at) => bytes[at] ^= 1,
-            Fault::TooLong(more) => bytes.resize(size + more, 0),
+            Fault::TooLong(more) => {
+                bytes.resize(size + more, 0);
+                until = usize::MAX;
+            }
             Fault::Grown(more) => {
                 size += more;
                 bytes.resize(size, 0);
@@ -133,7 +139,8 @@ impl Store for FaultyStore {
             }
             Fault::Away => return Err(Error::new(Meaning::Unavailable, "open the blob")),
         }
-        let rest = Bytes::from(bytes).slice(offset..);
+        let rest = Bytes::from(bytes);
+        let rest = rest.slice(offset.min(rest.len())..until.min(rest.len()).max(offset.min(rest.len())));
         let chunk = self.chunk;
         let pieces = (0..rest.len()).step_by(chunk).map(move |start| {
             let piece = rest.slice(start..rest.len().min(start + chunk));

@@ -12,7 +12,7 @@ use rstest::rstest;
 use sacker::error::Meaning;
 use sacker::exit::Exit;
 use sacker::model::Sha256;
-use sacker::store::{self, Collect, Deletion, Listed, PutOutcome, Store, StoredBlob};
+use sacker::store::{self, Collect, Deletion, Listed, PutOutcome, Store, StoredBlob, WHOLE};
 
 use super::{Kind, MIB, Target, collect, content, open, put};
 use crate::support;
@@ -161,7 +161,7 @@ async fn only_what_was_seen_is_deleted(#[case] kind: Kind, #[case] versioned: bo
     // Somebody wants it again: it is sent again, and is another blob for whoever saw it before.
     assert_eq!(place.put(1000).await, (sha256, PutOutcome::Uploaded));
     assert_eq!(place.collected.delete(&seen).await.expect("tried"), Deletion::Changed);
-    let bytes = collect(place.store.open(&sha256, 0).await.expect("opened")).await.expect("read");
+    let bytes = collect(place.store.open(&sha256, WHOLE).await.expect("opened")).await.expect("read");
     assert_eq!(bytes, content(1000));
     let seen_now = place.only_blob().await;
     assert!(seen_now.modified > seen.modified && seen_now.revision != seen.revision, "{seen:?} {seen_now:?}");
@@ -318,7 +318,7 @@ async fn several_stores_are_written_in_order_and_read_in_order() {
 
     std::fs::remove_file(Path::new(&first.place).join(sha256.to_string())).expect("it goes");
     assert!(both.head(&sha256).await.expect("looked").is_some());
-    let bytes = collect(both.open(&sha256, 10).await.expect("opened")).await.expect("read");
+    let bytes = collect(both.open(&sha256, 10..u64::MAX).await.expect("opened")).await.expect("read");
     assert_eq!(bytes, content(1000)[10..]);
     // What is missing in one is written to that one.
     assert_eq!(put(&*both, &path, sha256, 1000).await.expect("put").0, PutOutcome::Uploaded);
@@ -326,7 +326,7 @@ async fn several_stores_are_written_in_order_and_read_in_order() {
 
     let absent = Sha256::of(b"absent");
     assert_eq!(both.head(&absent).await.expect("looked"), None);
-    let error = both.open(&absent, 0).await.expect_err("absent in both");
+    let error = both.open(&absent, WHOLE).await.expect_err("absent in both");
     assert_eq!(Exit::from(&error), Exit::NotFound, "{error:?}");
     let hint = error.hint().expect("a hint");
     assert!(hint.contains(&first.place) && hint.contains(&second.place), "each is told: {hint}");
@@ -341,12 +341,12 @@ async fn a_store_that_is_down_or_spoilt_is_passed_over_by_readers_only() {
     put(&*good.store, &path, sha256, 1000).await.expect("put");
     let uris = format!("{} file://{}", down(), good.place);
     let both = store::open_all(&uris.parse().expect("URIs"), &connect).await.expect("they open");
-    let bytes = collect(both.open(&sha256, 0).await.expect("the second has it")).await.expect("read");
+    let bytes = collect(both.open(&sha256, WHOLE).await.expect("the second has it")).await.expect("read");
     assert_eq!(bytes, content(1000));
     let error = put(&*both, &path, sha256, 1000).await.expect_err("it must be in all");
     assert_eq!(*error.meaning(), Meaning::Unavailable, "{error:?}");
     // Neither says that there is none: one of them did not answer.
-    let error = both.open(&Sha256::of(b"absent"), 0).await.expect_err("not known");
+    let error = both.open(&Sha256::of(b"absent"), WHOLE).await.expect_err("not known");
     assert_eq!(*error.meaning(), Meaning::Unavailable, "{error:?}");
 
     let Some(spoilt) = Target::ready(Kind::File).await else { return };

@@ -10,16 +10,18 @@ use rstest::rstest;
 use sacker::connect::Connect;
 use sacker::error::Meaning;
 use sacker::exit::Exit;
-use sacker::fetch::{Artifact, Patience, Target as Destination, fetch_with};
+use sacker::fetch::{Artifact, Options, Patience, Target as Destination, fetch_with};
 use sacker::model::Sha256;
-use sacker::store::{self, Deletion, Listed, PutOutcome, Store};
+use sacker::store::{self, Deletion, Listed, PutOutcome, Store, WHOLE};
 
 use super::{Kind, MIB, Target, collect, content, open, put};
 use crate::support::faultgate::{TcpFault, TcpGate};
 use crate::support::testbed::{self, Hdfs};
 use crate::support::{self, environment, eventually, unique};
 
-const PATIENCE: Patience = Patience { stall: Duration::from_secs(5), retries: 2 };
+fn patient() -> Options {
+    Options { patience: Patience { stall: Duration::from_secs(5), retries: 2 }, ..Options::default() }
+}
 
 fn artifact(bytes: &[u8]) -> Artifact {
     Artifact {
@@ -98,7 +100,7 @@ async fn a_name_service_is_found_in_the_hadoop_configuration() {
     let bytes = have(&*store, 1000).await;
     // It is the same as the one behind the address.
     let direct = open(&hdfs.uri("/services/store"), &Connect::default()).await;
-    let reader = direct.open(&Sha256::of(&bytes), 0).await.expect("opened");
+    let reader = direct.open(&Sha256::of(&bytes), WHOLE).await.expect("opened");
     assert!(collect(reader).await.expect("read") == bytes);
 }
 
@@ -129,7 +131,7 @@ async fn a_name_node_that_is_down_is_unavailable_within_the_deadline(#[case] sil
     let sha256 = Sha256::of(b"blob");
     let began = Instant::now();
     let (head, open, put) =
-        tokio::join!(down.head(&sha256), down.open(&sha256, 0), put(&*down, &path, sha256, 4));
+        tokio::join!(down.head(&sha256), down.open(&sha256, WHOLE), put(&*down, &path, sha256, 4));
     let took = began.elapsed();
     for error in [head.expect_err("down"), open.expect_err("down"), put.map(|_| ()).expect_err("down")] {
         assert_eq!(*error.meaning(), Meaning::Unavailable, "{error:?}");
@@ -181,7 +183,7 @@ async fn broken_connections_to_a_data_node_are_taken_up_again_or_told() {
         gate.script(script);
         let (directory, path) = with_old_file();
         let destination = Destination::at(directory.path()).expect("a directory");
-        let fetched = fetch_with(&*store, &artifact, &destination, PATIENCE, &|_| {}).await;
+        let fetched = fetch_with(&*store, &artifact, &destination, &patient(), &|_| {}).await;
         fetched.unwrap_or_else(|error| panic!("{script:?}: {error:?}"));
         assert!(fs::read(&path).expect("the file") == bytes, "{script:?}");
         assert_eq!(names(directory.path()), ["app.jar"], "{script:?}");
@@ -191,7 +193,7 @@ async fn broken_connections_to_a_data_node_are_taken_up_again_or_told() {
         gate.set(fault);
         let (directory, path) = with_old_file();
         let destination = Destination::at(directory.path()).expect("a directory");
-        let fetched = fetch_with(&*store, &artifact, &destination, PATIENCE, &|_| {}).await;
+        let fetched = fetch_with(&*store, &artifact, &destination, &patient(), &|_| {}).await;
         let Err(error) = fetched else { panic!("{fault:?} does not keep the bytes away") };
         assert_eq!(Exit::from(&error), Exit::Unavailable, "{fault:?}: {error:?}");
         assert_eq!(fs::read(&path).expect("the file"), b"old", "{fault:?}");
@@ -225,7 +227,7 @@ async fn a_put_through_a_broken_connection_to_the_name_node_is_whole_or_nothing(
         let info = target.store.head(&sha256).await.expect("looked");
         assert!(info.as_ref().is_none_or(|info| info.size == size), "{bytes}: {info:?}");
         let outcome = put(&*target.store, &path, sha256, size).await.expect("again");
-        let reader = target.store.open(&sha256, 0).await.expect("opened");
+        let reader = target.store.open(&sha256, WHOLE).await.expect("opened");
         assert!(Sha256::of(&collect(reader).await.expect("read")) == sha256, "{bytes}: {outcome:?}");
     }
     assert!(whole > 0 && failed > 0, "{whole} came through, {failed} failed");
@@ -249,7 +251,7 @@ async fn a_data_node_that_is_killed_is_replaced_by_another_or_told() {
                 data_node.process().kill();
             }
         };
-        let fetched = fetch_with(&*store, &artifact, &destination, PATIENCE, &progress).await;
+        let fetched = fetch_with(&*store, &artifact, &destination, &patient(), &progress).await;
         if killed == 0 {
             fetched.expect("the other DataNode has every block");
             assert!(fs::read(&path).expect("the file") == bytes);
@@ -269,7 +271,7 @@ async fn a_data_node_that_is_killed_is_replaced_by_another_or_told() {
 
     hdfs.restart_data_node(1);
     eventually("the blob is readable again", Duration::from_mins(1), async || {
-        let Ok(reader) = store.open(&artifact.sha256, 0).await else { return false };
+        let Ok(reader) = store.open(&artifact.sha256, WHOLE).await else { return false };
         reader.stream.try_fold(0, async |sum, chunk| Ok(sum + chunk.len())).await.is_ok_and(|sum| sum == SIZE)
     })
     .await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::{Either, select};
 use rstest::rstest;
-use sacker::store::PutOutcome;
+use sacker::store::{PutOutcome, WHOLE};
 
 use super::{Kind, MIB, collect, content, open, put};
 use crate::stores::Target;
@@ -39,7 +39,7 @@ async fn a_lost_reply_to_the_last_request_is_no_failure(#[values(Kind::Minio, Ki
     let (outcome, _) = put(&*store, &path, sha256, SIZE as u64).await.expect("it is there");
     assert_eq!(outcome, PutOutcome::Uploaded);
     assert_eq!(gate.hits().get("drop_reply"), Some(&1));
-    let bytes = collect(target.store.open(&sha256, 0).await.expect("opened")).await.expect("read");
+    let bytes = collect(target.store.open(&sha256, WHOLE).await.expect("opened")).await.expect("read");
     assert!(bytes == content(SIZE));
 }
 

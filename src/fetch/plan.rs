@@ -1,0 +1,320 @@
+//! Which part of a blob is asked for next, over how many connections, and when one is asked for a second time. Pure.
+//!
+//! Parts are started in order and no further ahead of the hash than the memory, or the page cache, should hold. One S3
+//! connection brings 80 to 100 MB/s, so connections are added as long as that makes the whole faster; a part at the head
+//! that is far behind the others' pace is raced by a second request for its remainder.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::time::Duration;
+
+/// Connections at the beginning.
+const FIRST_CONNECTIONS: usize = 2;
+
+/// How long the pace with a number of connections is measured.
+pub(super) const ROUND: Duration = Duration::from_millis(250);
+
+/// A pace counts as faster from this factor on.
+const FASTER: f64 = 1.1;
+
+/// A head part slower than the median by this factor is raced.
+const STRAGGLES: f64 = 3.0;
+
+/// How long a part is watched before it can be called slow.
+const WATCHED: Duration = Duration::from_millis(750);
+
+/// How many finished parts the median is of.
+const REMEMBERED: usize = 9;
+
+/// Sizes that a plan keeps to, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sizes {
+    /// Bytes of a part.
+    pub(super) part: u64,
+    /// How far a started part may reach beyond the end of the head's part.
+    pub(super) ahead: u64,
+    /// Most connections.
+    pub(super) connections: usize,
+}
+
+/// A part that is coming in.
+#[derive(Debug, Clone)]
+struct Running {
+    index: usize,
+    since: Duration,
+    started_at: u64,
+    is_raced: bool,
+}
+
+/// One blob's parts.
+#[derive(Debug)]
+pub(super) struct Plan {
+    size: u64,
+    sizes: Sizes,
+    /// Up to where each part was received.
+    position: Vec<u64>,
+    /// No part before this one is still to be started.
+    next: usize,
+    running: Vec<Running>,
+    connections: usize,
+    /// Bytes per second of the last finished parts.
+    paces: VecDeque<f64>,
+    round: Round,
+}
+
+/// One measurement of the whole pace.
+#[derive(Debug, Default)]
+struct Round {
+    since: Duration,
+    received: u64,
+    /// The best pace so far.
+    best: f64,
+    /// More connections did not help.
+    is_settled: bool,
+}
+
+impl Plan {
+    /// `here` says how many bytes of each part are there already.
+    pub(super) fn new(size: u64, sizes: Sizes, here: &[u64]) -> Self {
+        let position = here.iter().zip(0_u64..).map(|(here, index)| index * sizes.part + here).collect();
+        Self {
+            size,
+            sizes,
+            position,
+            next: 0,
+            running: Vec::new(),
+            connections: FIRST_CONNECTIONS.min(sizes.connections),
+            paces: VecDeque::new(),
+            round: Round::default(),
+        }
+    }
+
+    /// The next part that should be asked for, at time `now`, while the hash is at `hashed`; nothing for now.
+    pub(super) fn start(&mut self, hashed: u64, now: Duration) -> Option<usize> {
+        while self.position.get(self.next).is_some_and(|position| *position == self.end(self.next)) {
+            self.next += 1;
+        }
+        let index = self.next;
+        if index >= self.position.len() || self.running.len() >= self.connections {
+            return None;
+        }
+        let head = hashed / self.sizes.part * self.sizes.part + self.sizes.part;
+        if self.end(index) > head.saturating_add(self.sizes.ahead) {
+            return None;
+        }
+        self.next += 1;
+        let started_at = self.position[index];
+        self.running.push(Running { index, since: now, started_at, is_raced: false });
+        Some(index)
+    }
+
+    /// What is missing of a part.
+    pub(super) fn missing(&self, index: usize) -> Range<u64> {
+        self.position[index]..self.end(index)
+    }
+
+    /// How much of the bytes `offset..offset + length` of a part are new; they count as received from now on.
+    pub(super) fn receive(&mut self, index: usize, offset: u64, length: u64) -> u64 {
+        let until = (offset + length).min(self.end(index));
+        let new = until.saturating_sub(self.position[index]);
+        self.position[index] += new;
+        self.round.received += new;
+        new
+    }
+
+    /// A part is complete.
+    pub(super) fn finish(&mut self, index: usize, now: Duration) {
+        let Some(at) = self.running.iter().position(|running| running.index == index) else { return };
+        let running = self.running.swap_remove(at);
+        if let Some(pace) = pace(self.end(index) - running.started_at, now.saturating_sub(running.since)) {
+            self.paces.push_back(pace);
+            if self.paces.len() > REMEMBERED {
+                self.paces.pop_front();
+            }
+        }
+    }
+
+    /// Whether all parts are complete.
+    pub(super) fn is_complete(&self) -> bool {
+        self.running.is_empty()
+            && (self.next..self.position.len()).all(|index| self.missing(index).is_empty())
+    }
+
+    /// Measures the pace of the whole, and adds a connection if the last one helped. `is_held_up` says that bytes came faster
+    /// than they were hashed: more connections cannot help then.
+    pub(super) fn measure(&mut self, now: Duration, is_held_up: bool) {
+        let elapsed = now.saturating_sub(self.round.since);
+        if elapsed < ROUND {
+            return;
+        }
+        let Some(now_pace) = pace(self.round.received, elapsed) else { return };
+        self.round.since = now;
+        self.round.received = 0;
+        // With fewer parts on their way than connections, the number of these did not count.
+        if self.round.is_settled || is_held_up || self.running.len() < self.connections {
+            return;
+        }
+        if now_pace >= self.round.best * FASTER {
+            self.round.best = now_pace;
+            if self.connections < self.sizes.connections {
+                self.connections += 1;
+            }
+        } else {
+            // The last one was of no use.
+            self.connections =
+                self.connections.saturating_sub(1).max(FIRST_CONNECTIONS.min(self.sizes.connections));
+            self.round.is_settled = true;
+        }
+    }
+
+    /// A part that should be asked for a second time, from where it is: the one that the hash waits for, when it is slow.
+    pub(super) fn race(&mut self, hashed: u64, now: Duration) -> Option<usize> {
+        let head = usize::try_from(hashed / self.sizes.part).ok()?;
+        let mut paces: Vec<f64> = self.paces.iter().copied().collect();
+        let position = &self.position;
+        let pace_of = |running: &Running| {
+            let watched = now.saturating_sub(running.since);
+            let received = position[running.index] - running.started_at;
+            // Nothing at all is the slowest pace.
+            (watched >= WATCHED).then(|| pace(received, watched).unwrap_or(0.0))
+        };
+        paces.extend(self.running.iter().filter(|running| running.index != head).filter_map(pace_of));
+        if paces.is_empty() {
+            return None;
+        }
+        paces.sort_unstable_by(f64::total_cmp);
+        let median = paces[paces.len() / 2];
+        let slow = self.running.iter_mut().find(|running| running.index == head && !running.is_raced)?;
+        let is_slow = pace_of(slow)? * STRAGGLES < median;
+        slow.is_raced |= is_slow;
+        is_slow.then_some(head)
+    }
+
+    fn end(&self, index: usize) -> u64 {
+        ((index as u64 + 1) * self.sizes.part).min(self.size)
+    }
+}
+
+/// Bytes per second; nothing where no time passed, or nothing came.
+fn pace(bytes: u64, time: Duration) -> Option<f64> {
+    #[expect(clippy::cast_precision_loss, reason = "a pace need not be exact")]
+    let bytes = bytes as f64;
+    (bytes > 0.0 && !time.is_zero()).then(|| bytes / time.as_secs_f64())
+}
+
+/// How many parts a blob has; one for an empty blob.
+pub(super) fn count(size: u64, part: u64) -> usize {
+    usize::try_from(size.div_ceil(part).max(1)).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZES: Sizes = Sizes { part: 10, ahead: 20, connections: 4 };
+
+    fn at(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
+
+    /// Receives the rest of a part.
+    fn complete(plan: &mut Plan, index: usize, now: Duration) {
+        let missing = plan.missing(index);
+        assert_eq!(
+            plan.receive(index, missing.start, missing.end - missing.start),
+            missing.end - missing.start
+        );
+        plan.finish(index, now);
+    }
+
+    #[test]
+    fn parts_start_in_order_and_not_too_far_ahead() {
+        let mut plan = Plan::new(95, SIZES, &[0; 10]);
+        plan.connections = 9;
+        let mut started = Vec::new();
+        while let Some(index) = plan.start(0, at(0)) {
+            started.push(index);
+        }
+        assert_eq!(started, [0, 1, 2], "the head and 20 bytes more");
+        assert_eq!(plan.start(9, at(0)), None);
+        assert_eq!(plan.start(10, at(0)), Some(3));
+        assert_eq!(plan.missing(9), 90..95);
+    }
+
+    #[test]
+    fn what_is_there_is_not_asked_for() {
+        let mut plan = Plan::new(30, SIZES, &[10, 4, 10]);
+        assert_eq!(plan.start(10, at(0)), Some(1));
+        assert_eq!(plan.missing(1), 14..20);
+        assert_eq!(plan.start(10, at(0)), None);
+        assert!(!plan.is_complete());
+        complete(&mut plan, 1, at(9));
+        assert!(plan.is_complete());
+        assert!(Plan::new(0, SIZES, &[0]).is_complete());
+    }
+
+    #[test]
+    fn bytes_count_once() {
+        let mut plan = Plan::new(30, SIZES, &[0; 3]);
+        assert_eq!(plan.start(0, at(0)), Some(0));
+        assert_eq!(plan.receive(0, 0, 4), 4);
+        // A second request began at 2.
+        assert_eq!(plan.receive(0, 2, 5), 3);
+        assert_eq!(plan.receive(0, 4, 3), 0);
+        assert_eq!(plan.receive(0, 7, 9), 3, "no further than the part");
+        assert!(plan.missing(0).is_empty());
+    }
+
+    #[test]
+    fn connections_are_added_while_that_helps() {
+        let mut plan = Plan::new(1_000_000, Sizes { ahead: 1_000_000, ..SIZES }, &vec![0; 100_000]);
+        // Three bring more than two, four no more than three.
+        let mut counts = Vec::new();
+        for round in 1..=5_u64 {
+            while plan.start(0, at(round * 250)).is_some() {}
+            counts.push(plan.running.len());
+            plan.round.received = 1_000 * plan.running.len().min(3) as u64;
+            plan.measure(at(round * 250), false);
+            plan.running.clear();
+        }
+        assert_eq!(counts, [2, 3, 4, 3, 3]);
+    }
+
+    #[test]
+    fn a_hash_that_cannot_keep_up_gets_no_more_connections() {
+        let mut plan = Plan::new(1_000, Sizes { ahead: 1_000, ..SIZES }, &[0; 100]);
+        for round in 1..=5_u64 {
+            while plan.start(0, at(round * 250)).is_some() {}
+            plan.round.received = 1_000 * round;
+            plan.measure(at(round * 250), true);
+        }
+        assert_eq!(plan.connections, 2);
+    }
+
+    #[test]
+    fn a_slow_head_is_raced_once() {
+        let mut plan = Plan::new(1_000, SIZES, &[0; 100]);
+        plan.connections = 3;
+        for index in 0..3 {
+            assert_eq!(plan.start(0, at(0)), Some(index));
+        }
+        assert_eq!(plan.race(0, at(2_000)), None, "all are as slow");
+        complete(&mut plan, 1, at(100));
+        complete(&mut plan, 2, at(100));
+        plan.receive(0, 0, 1);
+        assert_eq!(plan.race(0, at(700)), None, "not watched for long enough");
+        assert_eq!(plan.race(0, at(800)), Some(0));
+        assert_eq!(plan.race(0, at(900)), None, "once is enough");
+    }
+
+    #[test]
+    fn a_head_that_keeps_pace_is_not_raced() {
+        let mut plan = Plan::new(1_000, SIZES, &[0; 100]);
+        for index in 0..2 {
+            assert_eq!(plan.start(0, at(0)), Some(index));
+        }
+        complete(&mut plan, 1, at(1_000));
+        plan.receive(0, 0, 4);
+        assert_eq!(plan.race(0, at(1_000)), None);
+    }
+}
