@@ -1,5 +1,5 @@
-//! A blob put together from parts that arrive side by side, hashed in order: what is kept, what is written, what is read
-//! again. Pure but for its [`Output`].
+//! A blob put together from parts that arrive side by side, hashed in order: what is kept, and what is read again. Pure but
+//! for its [`Output`].
 //!
 //! One hash follows the head, the end of what was hashed so far. Bytes at the head are hashed as they arrive, while they are
 //! in the core's cache. Others wait in a small window, and where that is full, and the output keeps what it was given, in
@@ -21,18 +21,19 @@ pub(super) trait Output: Send + 'static {
     /// Whether what arrived can be read again.
     const KEEPS: bool;
 
-    /// Bytes arrived, in any order of parts; in order within one.
-    fn arrived(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
-
     /// Bytes were hashed; in order.
     fn hashed(&mut self, bytes: &[u8]) -> io::Result<()>;
 
+    /// What is done with bytes before they are hashed, in another thread; nothing for an output that waits for the hash.
+    /// `here` says how many bytes of each part are there already.
+    fn writer(&self, here: &[u64]) -> Option<Writer>;
+
     /// Reads what arrived at `offset`. Never asked for where that is not kept.
     fn reread(&mut self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
-
-    /// All bytes of a part are with the output.
-    fn part_is_there(&mut self, index: usize) -> io::Result<()>;
 }
+
+/// Takes bytes and their offset, in any order of parts; in order within one.
+pub(super) type Writer = Box<dyn FnMut(u64, &[u8]) -> io::Result<()> + Send>;
 
 /// A blob on its way in.
 pub(super) struct Assembly<O> {
@@ -77,18 +78,22 @@ impl<O: Output> Assembly<O> {
         }
     }
 
+    /// What is done with bytes before they are taken in.
+    pub(super) fn writer(&self) -> Option<Writer> {
+        self.output.writer(&self.here)
+    }
+
     /// The head, in bytes from the beginning.
     pub(super) fn hashed(&self) -> u64 {
         self.hashed
     }
 
-    /// Takes bytes in. Those of one part come in order.
+    /// Takes bytes in, after they went through [`Assembly::writer`]. Those of one part come in order.
     ///
     /// # Errors
     /// The output's own.
     pub(super) fn take(&mut self, offset: u64, bytes: Bytes) -> io::Result<()> {
         let index = self.part_of(offset);
-        self.output.arrived(offset, &bytes)?;
         self.here[index] += bytes.len() as u64;
         if offset == self.hashed {
             self.advance(&bytes)?;
@@ -97,9 +102,6 @@ impl<O: Output> Assembly<O> {
             if let Some(share) = share.or_else(|| (!O::KEEPS).then(Share::none)) {
                 self.window.insert(offset, (bytes, share));
             }
-        }
-        if self.here[index] == self.length_of(index) {
-            self.output.part_is_there(index)?;
         }
         Ok(())
     }
@@ -158,10 +160,6 @@ impl<O: Output> Assembly<O> {
     fn part_of(&self, offset: u64) -> usize {
         usize::try_from(offset / self.part_size).unwrap_or(usize::MAX)
     }
-
-    fn length_of(&self, index: usize) -> u64 {
-        (self.size - index as u64 * self.part_size).min(self.part_size)
-    }
 }
 
 #[cfg(test)]
@@ -174,7 +172,6 @@ mod tests {
         bytes: Vec<u8>,
         in_order: Vec<u8>,
         reread: usize,
-        parts: Vec<usize>,
     }
 
     impl<const KEEPS: bool> Memory<KEEPS> {
@@ -186,10 +183,8 @@ mod tests {
     impl<const IS_KEPT: bool> Output for Memory<IS_KEPT> {
         const KEEPS: bool = IS_KEPT;
 
-        fn arrived(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-            let offset = at(offset);
-            self.bytes[offset..offset + bytes.len()].copy_from_slice(bytes);
-            Ok(())
+        fn writer(&self, _here: &[u64]) -> Option<Writer> {
+            None
         }
 
         fn hashed(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -202,11 +197,6 @@ mod tests {
             let offset = at(offset);
             buffer.copy_from_slice(&self.bytes[offset..offset + buffer.len()]);
             self.reread += buffer.len();
-            Ok(())
-        }
-
-        fn part_is_there(&mut self, index: usize) -> io::Result<()> {
-            self.parts.push(index);
             Ok(())
         }
     }
@@ -223,7 +213,7 @@ mod tests {
     fn assemble<const KEEPS: bool>(seed: u64, window: usize) -> Memory<KEEPS> {
         let mut random = fastrand::Rng::with_seed(seed);
         let bytes = blob(27);
-        let output = Memory::holding(vec![0; 27]);
+        let output = Memory::holding(bytes.clone());
         let mut assembly = Assembly::new(27, 10, vec![0; 3], Budget::new(window), output);
         let mut reached = [0, 10, 20];
         let ends = [10, 20, 27];
@@ -251,11 +241,7 @@ mod tests {
     #[test]
     fn any_order_of_parts_gives_the_same_digest() {
         for seed in 0..2_000 {
-            let output = assemble::<true>(seed, 8);
-            assert_eq!(output.bytes, blob(27), "seed {seed}");
-            let mut parts = output.parts;
-            parts.sort_unstable();
-            assert_eq!(parts, [0, 1, 2], "seed {seed}");
+            assemble::<true>(seed, 8);
             assemble::<false>(seed, 8);
             assert_eq!(
                 assemble::<true>(seed, 64).reread,
@@ -268,9 +254,7 @@ mod tests {
     #[test]
     fn what_was_there_before_is_hashed_from_the_output() {
         let bytes = blob(27);
-        let mut partial = bytes.clone();
-        partial[10..20].fill(0);
-        let output = Memory::<true>::holding(partial);
+        let output = Memory::<true>::holding(bytes.clone());
         let mut assembly = Assembly::new(27, 10, vec![10, 0, 7], Budget::new(64), output);
         while assembly.next() != Next::Nothing {
             assembly.step().expect("a step");
@@ -281,7 +265,7 @@ mod tests {
             assembly.step().expect("a step");
         }
         let (sha256, output) = assembly.finish().expect("complete");
-        assert_eq!((sha256, output.reread, output.parts), (Sha256::of(&bytes), 17, vec![1]));
+        assert_eq!((sha256, output.reread), (Sha256::of(&bytes), 17));
     }
 
     #[test]

@@ -7,6 +7,8 @@
 
 mod assembly;
 mod budget;
+#[cfg(feature = "init")]
+mod cache;
 mod partial;
 mod pipeline;
 mod place;
@@ -15,6 +17,8 @@ mod reception;
 mod target;
 mod temporary;
 mod transfer;
+#[cfg(feature = "init")]
+mod unpack;
 
 use std::io;
 use std::ops::Range;
@@ -23,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::partial::{Left, PartialFile, Stream};
-use self::pipeline::Outcome;
+use self::pipeline::{Outcome, Verified};
 use self::place::Place;
 use self::plan::Sizes;
 use self::reception::Source;
@@ -33,6 +37,8 @@ use crate::model::{PinnedSpec, Sha256, VersionRecord, safe_mode};
 use crate::store::{Progress, Store};
 
 pub use budget::Budget;
+#[cfg(feature = "init")]
+pub use cache::Cache;
 pub use target::Target;
 
 /// What to fetch, and what is known of it.
@@ -102,6 +108,17 @@ impl Default for Patience {
     }
 }
 
+/// What becomes of a blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Form {
+    /// A file.
+    #[default]
+    File,
+    /// The files in it, since it is an archive: tar, tar.gz or tar.zst. The target is the directory that they go into.
+    #[cfg(feature = "init")]
+    Unpacked,
+}
+
 /// How a blob is fetched.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -116,6 +133,8 @@ pub struct Options {
     pub keep_when_cancelled: bool,
     /// Other blobs that are fetched into the same directory: what an earlier process left of them stays.
     pub also_wanted: Vec<Sha256>,
+    /// What becomes of it.
+    pub form: Form,
 }
 
 impl Default for Options {
@@ -126,6 +145,7 @@ impl Default for Options {
             durable: true,
             keep_when_cancelled: false,
             also_wanted: Vec::new(),
+            form: Form::File,
         }
     }
 }
@@ -212,18 +232,34 @@ async fn fetch_from(
     progress: Progress<'_>,
 ) -> Result<Fetched> {
     let mode = safe_mode(artifact.mode.unwrap_or(0));
-    let destination = target.destination(artifact)?;
+    let destination = match options.form {
+        Form::File => target.destination(artifact)?,
+        #[cfg(feature = "init")]
+        Form::Unpacked => target.beneath(unpack::RECORD),
+    };
     let path = destination.path();
     let wanted: Vec<Sha256> = options.also_wanted.iter().copied().chain([artifact.sha256]).collect();
     // What killed processes left goes also when the file can stay: nobody else would ever remove it.
+    #[cfg(feature = "init")]
+    let is_unpacked = options.form == Form::Unpacked;
     let place = blocking(move || {
+        #[cfg(feature = "init")]
+        if is_unpacked {
+            unpack::make_directory(&destination.directory);
+        }
         let place = Place::open(destination)?;
         temporary::sweep(&place, &wanted);
         Ok(place)
     });
     let place = Arc::new(place.await?);
     let done = |size, already_there| Fetched { path, size, sha256: artifact.sha256, already_there };
-    if let Some(size) = keep(&place, artifact, mode).await? {
+    let kept = match options.form {
+        Form::File => keep(&place, artifact, mode).await?,
+        // What became of the files since is not known.
+        #[cfg(feature = "init")]
+        Form::Unpacked => None,
+    };
+    if let Some(size) = kept {
         let also_wanted = options.also_wanted.clone();
         let sweep = move || {
             temporary::sweep(&place, &also_wanted);
@@ -234,10 +270,10 @@ async fn fetch_from(
     }
     let source = Source { store, artifact, patience: options.patience };
     let mut is_resumed = true;
-    loop {
-        let attempt = Attempt { source, place: &place, mode, options, progress };
+    let (temporary, verified, size) = loop {
+        let attempt = Attempt { source, place: &place, options, progress };
         match attempt.run(&mut is_resumed).await {
-            Ok(size) => return Ok(done(size, false)),
+            Ok(arrived) => break arrived,
             // What an earlier process left may be at fault; the store gave only a part.
             Err(error) if is_resumed && is_corrupt(&error) => {
                 tracing::warn!("{error}; what an earlier download left is dropped, starting again");
@@ -245,25 +281,35 @@ async fn fetch_from(
             }
             Err(error) => return Err(error),
         }
+    };
+    // `temporary` stays here, so that it goes also when this future is dropped meanwhile.
+    let (name, durable) = (temporary.name().to_owned(), options.durable);
+    #[cfg(feature = "init")]
+    if options.form == Form::Unpacked {
+        let label = artifact.label.clone();
+        blocking(move || unpack::unpack(&place, &verified, &label)).await?;
+        return Ok(done(size, false));
     }
+    blocking(move || place.install(&name, &verified, mode, durable)).await?;
+    Ok(done(size, false))
 }
 
 fn is_corrupt(error: &Error) -> bool {
     matches!(error.meaning(), Meaning::Corrupt { .. })
 }
 
-/// One try to bring a blob into its place.
+/// One try to bring a blob into a temporary file beside its place.
 struct Attempt<'a> {
     source: Source<'a>,
     place: &'a Arc<Place>,
-    mode: u32,
     options: &'a Options,
     progress: Progress<'a>,
 }
 
 impl Attempt<'_> {
-    /// The blob's size in bytes. `is_resumed` says whether to go on with what is there, and afterwards whether that happened.
-    async fn run(&self, is_resumed: &mut bool) -> Result<u64> {
+    /// The blob in its temporary file, and its size in bytes. `is_resumed` says whether to go on with what is there, and
+    /// afterwards whether that happened.
+    async fn run(&self, is_resumed: &mut bool) -> Result<(Temporary, Verified<PartialFile>, u64)> {
         let Artifact { sha256, size: recorded, .. } = *self.source.artifact;
         let (place, may_resume) = (Arc::clone(self.place), *is_resumed);
         let opened = blocking(move || {
@@ -297,11 +343,7 @@ impl Attempt<'_> {
         };
         temporary.leave(false);
         let verified = outcome.verify(self.source.artifact)?;
-        // `temporary` stays here, so that it goes also when this future is dropped meanwhile.
-        let name = temporary.name().to_owned();
-        let (place, mode, durable) = (Arc::clone(self.place), self.mode, self.options.durable);
-        blocking(move || place.install(&name, &verified, mode, durable)).await?;
-        Ok(size)
+        Ok((temporary, verified, size))
     }
 
     /// The blob's size, and what came of writing it.

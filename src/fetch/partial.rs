@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::assembly::Output;
+use super::assembly::{Output, Writer};
 use super::plan;
 use crate::model::Sha256;
 
@@ -70,18 +70,18 @@ impl Left {
 
 /// A file that is being written.
 pub(super) struct PartialFile {
-    file: File,
+    file: Arc<File>,
     size: u64,
+    part: u64,
     /// Bytes of whole parts that are there, for whoever has to decide whether the file is worth keeping.
     kept: Arc<AtomicU64>,
-    part: u64,
 }
 
 impl PartialFile {
     /// Goes on with a file that says what is [`Left`].
     pub(super) fn resume(file: File, left: &Left, kept: Arc<AtomicU64>) -> Self {
         kept.store(left.bytes(), Ordering::Relaxed);
-        Self { file, size: left.size, kept, part: left.part }
+        Self { file: Arc::new(file), size: left.size, part: left.part, kept }
     }
 
     /// Makes an empty file one of a blob.
@@ -106,21 +106,30 @@ impl PartialFile {
 impl Output for PartialFile {
     const KEEPS: bool = true;
 
-    fn arrived(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(bytes, offset)
-    }
-
     fn hashed(&mut self, _bytes: &[u8]) -> io::Result<()> {
         Ok(())
     }
 
-    fn reread(&mut self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(buffer, offset)
+    fn writer(&self, here: &[u64]) -> Option<Writer> {
+        let (file, kept, mut here) = (Arc::clone(&self.file), Arc::clone(&self.kept), here.to_vec());
+        let (size, part) = (self.size, self.part);
+        Some(Box::new(move |offset, bytes| {
+            file.write_all_at(bytes, offset)?;
+            let index = offset / part;
+            let Some(there) = usize::try_from(index).ok().and_then(|index| here.get_mut(index)) else {
+                return Err(io::ErrorKind::InvalidInput.into());
+            };
+            *there += bytes.len() as u64;
+            if *there == part.min(size - index * part) {
+                kept.fetch_add(*there, Ordering::Relaxed);
+                file.write_all_at(&[1], size + index)?;
+            }
+            Ok(())
+        }))
     }
 
-    fn part_is_there(&mut self, index: usize) -> io::Result<()> {
-        self.kept.fetch_add(self.part, Ordering::Relaxed);
-        self.file.write_all_at(&[1], self.size + index as u64)
+    fn reread(&mut self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(buffer, offset)
     }
 }
 
@@ -130,20 +139,16 @@ pub(super) struct Stream<W>(pub(super) W);
 impl<W: io::Write + Send + 'static> Output for Stream<W> {
     const KEEPS: bool = false;
 
-    fn arrived(&mut self, _offset: u64, _bytes: &[u8]) -> io::Result<()> {
-        Ok(())
-    }
-
     fn hashed(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.0.write_all(bytes)
     }
 
-    fn reread(&mut self, _offset: u64, _buffer: &mut [u8]) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
+    fn writer(&self, _here: &[u64]) -> Option<Writer> {
+        None
     }
 
-    fn part_is_there(&mut self, _index: usize) -> io::Result<()> {
-        Ok(())
+    fn reread(&mut self, _offset: u64, _buffer: &mut [u8]) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 }
 
@@ -158,12 +163,14 @@ mod tests {
         let left = Left::nothing(27, 10);
         let kept = Arc::default();
         let clone = file.try_clone().expect("cloned");
-        let mut partial = PartialFile::begin(clone, &left, &sha256, Arc::clone(&kept)).expect("begun");
+        let partial = PartialFile::begin(clone, &left, &sha256, Arc::clone(&kept)).expect("begun");
         assert_eq!(Left::read(&file, &sha256), Some(left.clone()));
-        partial.arrived(20, b"abcdefg").expect("written");
-        partial.part_is_there(2).expect("noted");
+        let mut write = partial.writer(&left.here).expect("a file has one");
+        write(20, b"abcde").expect("written");
+        assert_eq!(Left::read(&file, &sha256), Some(left.clone()), "not yet whole");
+        write(25, b"fg").expect("written");
         assert_eq!(Left::read(&file, &sha256), Some(Left { here: vec![0, 0, 7], ..left }));
-        assert!(kept.load(Ordering::Relaxed) > 0);
+        assert_eq!(kept.load(Ordering::Relaxed), 7);
         assert_eq!(partial.finished().expect("cut").metadata().expect("looked").len(), 27);
         assert_eq!(Left::read(&file, &sha256), None);
     }

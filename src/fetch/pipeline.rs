@@ -1,6 +1,7 @@
-//! Hashing and writing beside the executor: one blocking thread per blob, fed through a bounded queue.
+//! Writing and hashing beside the executor: a blocking thread for each, per blob, fed through one bounded queue. The first
+//! touch of a file's pages costs a core twice as much as the hash, so neither waits for the other.
 //!
-//! Not responsible for where bytes come from, nor for the file's name: the thread only ever sees an [`Output`].
+//! Not responsible for where bytes come from, nor for the file's name: the threads only ever see an [`Output`].
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -12,7 +13,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 use super::Artifact;
-use super::assembly::{Assembly, Next, Output};
+use super::assembly::{Assembly, Next, Output, Writer};
 use super::transfer::corrupt;
 use crate::error::Result;
 use crate::model::{Hasher, Sha256};
@@ -27,7 +28,7 @@ const READ_BYTES: usize = 1 << 20;
 struct Piece {
     offset: u64,
     bytes: Bytes,
-    /// Given back when the piece was taken in.
+    /// Given back when the piece was written and taken in.
     _room: OwnedSemaphorePermit,
 }
 
@@ -87,6 +88,7 @@ pub(super) struct Pipeline<O> {
     queue: mpsc::UnboundedSender<Piece>,
     room: Arc<Semaphore>,
     head: Wanted,
+    writer: Option<JoinHandle<io::Result<()>>>,
     thread: JoinHandle<io::Result<Outcome<O>>>,
 }
 
@@ -98,17 +100,25 @@ pub(super) struct Stopped;
 pub(super) struct Room(OwnedSemaphorePermit);
 
 impl<O: Output> Pipeline<O> {
-    /// Starts the thread.
+    /// Starts the threads.
     pub(super) fn start(assembly: Assembly<O>) -> Self {
         // The semaphore is the bound: it counts bytes, since the size of a piece is the store's choice.
         let (queue, pieces) = mpsc::unbounded_channel();
         let room = Arc::new(Semaphore::new(QUEUE_BYTES as usize));
         let head = Arc::new(Head::default());
+        let (pieces, writer) = match assembly.writer() {
+            Some(write) => {
+                let (written, pieces_written) = mpsc::unbounded_channel();
+                let thread = tokio::task::spawn_blocking(move || write_all(pieces, &written, write));
+                (pieces_written, Some(thread))
+            }
+            None => (pieces, None),
+        };
         let thread = {
             let head = Arc::clone(&head);
             tokio::task::spawn_blocking(move || consume(pieces, assembly, &head))
         };
-        Self { queue, room, head: Wanted(head), thread }
+        Self { queue, room, head: Wanted(head), writer, thread }
     }
 
     /// Waits until there is room for `bytes`.
@@ -138,7 +148,7 @@ impl<O: Output> Pipeline<O> {
 
     /// Whether the thread gave up.
     pub(super) fn is_stopped(&self) -> bool {
-        self.queue.is_closed()
+        self.queue.is_closed() || self.thread.is_finished()
     }
 
     /// Waits until more was hashed than at the last call.
@@ -146,12 +156,37 @@ impl<O: Output> Pipeline<O> {
         self.head.0.moved.notified().await;
     }
 
+    /// Waits until what was handed on is written, and gives up the rest.
+    pub(super) async fn abandon(self) {
+        drop((self.queue, self.head));
+        if let Some(writer) = self.writer {
+            // Whatever became of it: there is another error already.
+            let _ = writer.await;
+        }
+    }
+
     /// Waits until everything was hashed and written.
     pub(super) async fn finish(self) -> io::Result<Outcome<O>> {
         drop(self.queue);
         let _until_then = self.head;
+        if let Some(writer) = self.writer {
+            writer.await.map_err(io::Error::other)??;
+        }
         self.thread.await.map_err(io::Error::other)?
     }
+}
+
+/// Writes pieces and passes them on to the hash. Also those that nobody hashes any more: the next run goes on with them.
+fn write_all(
+    mut pieces: mpsc::UnboundedReceiver<Piece>,
+    written: &mpsc::UnboundedSender<Piece>,
+    mut write: Writer,
+) -> io::Result<()> {
+    while let Some(piece) = pieces.blocking_recv() {
+        write(piece.offset, &piece.bytes)?;
+        let _ = written.send(piece);
+    }
+    Ok(())
 }
 
 fn consume<O: Output>(

@@ -77,7 +77,10 @@ impl<'a> Source<'a> {
         let pipeline = Pipeline::start(Assembly::new(size, part, here, budget.clone(), output));
         let reception = Reception { source: self, size, plan, pipeline: &pipeline, progress };
         match reception.run(first).await {
-            Err(Broken::Store(error)) => Err(error),
+            Err(Broken::Store(error)) => {
+                pipeline.abandon().await;
+                Err(error)
+            }
             Ok(()) | Err(Broken::Output(Stopped)) => Ok((size, pipeline.finish().await)),
         }
     }

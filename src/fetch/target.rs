@@ -88,6 +88,21 @@ impl Target {
         self.destination(artifact).map(|destination| destination.path())
     }
 
+    /// A file in the directory that this target names, whether or not it also may name a file.
+    #[cfg(feature = "init")]
+    pub(super) fn beneath(&self, name: &str) -> Destination {
+        Destination { directory: self.whole(), name: name.into() }
+    }
+
+    /// The path as it was asked for, be it a directory or a file.
+    #[cfg(feature = "init")]
+    pub fn whole(&self) -> PathBuf {
+        match &self.name {
+            Some(own) => self.directory.join(own),
+            None => self.directory.clone(),
+        }
+    }
+
     pub(super) fn destination(&self, artifact: &Artifact) -> Result<Destination> {
         let directory = self.directory.clone();
         if let Some(name) = &self.name {

@@ -20,6 +20,7 @@ pub(super) enum Command {
 
 /// The options and arguments of a fetch, as typed.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(super) struct Arguments {
     /// `SPEC` or `SPEC=DEST`, in order.
     pub(super) specs: Vec<String>,
@@ -35,6 +36,9 @@ pub(super) struct Arguments {
     pub(super) termination_log: Option<PathBuf>,
     pub(super) instance_metadata: bool,
     pub(super) fsync: bool,
+    pub(super) extract: bool,
+    pub(super) cache: Option<PathBuf>,
+    pub(super) cache_size: Option<String>,
     pub(super) quiet: bool,
 }
 
@@ -58,6 +62,9 @@ impl Arguments {
                 Arg::Short('q') | Arg::Long("quiet") => read.quiet = true,
                 Arg::Long("instance-metadata") => read.instance_metadata = true,
                 Arg::Long("fsync") => read.fsync = true,
+                Arg::Long("extract") => read.extract = true,
+                Arg::Long("cache") => once(&mut read.cache, "--cache", parser.value()?.into())?,
+                Arg::Long("cache-size") => once(&mut read.cache_size, "--cache-size", text(parser)?)?,
                 Arg::Long("ledger") => once(&mut read.ledger, "--ledger", text(parser)?)?,
                 Arg::Long("store") => read.store.push(text(parser)?),
                 Arg::Long("to") => once(&mut read.to, "--to", parser.value()?.into())?,

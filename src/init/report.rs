@@ -38,6 +38,9 @@ Options, and the variables that stand for them:
   --mode <OCTAL>            SACKER_MODE               permissions instead of the recorded ones, within 0755
   --timeout <TIME>          SACKER_TIMEOUT            for the whole run [default: 10m]
   --stall-timeout <TIME>    SACKER_STALL_TIMEOUT      for the next byte to come [default: 20s]
+  --extract                 SACKER_EXTRACT            unpack tar, tar.gz or tar.zst into the directory that --to names
+  --cache <DIRECTORY>       SACKER_CACHE              blobs that pods of a node share
+  --cache-size <SIZE>       SACKER_CACHE_SIZE         such as 10Gi, the default; the least recently used go first
   --fsync                   SACKER_FSYNC              files survive a power cut, for volumes that outlive the pod
   --termination-log <FILE>  SACKER_TERMINATION_LOG    for the last words [default: /dev/termination-log, if it is there]
   --instance-metadata       SACKER_INSTANCE_METADATA  ask the machine's metadata service for credentials, too

@@ -15,7 +15,7 @@ use super::settings::Settings;
 use crate::connect::Connect;
 use crate::environment::Environment;
 use crate::error::{Error, Meaning, Missing, Result};
-use crate::fetch::{self, Artifact, Budget, Fetched, Options, Target};
+use crate::fetch::{self, Artifact, Budget, Cache, Fetched, Form, Options, Target};
 use crate::ledger::{self, Ledger};
 use crate::store::{self, Store};
 
@@ -50,6 +50,7 @@ struct Run<'a> {
     counters: &'a Counters,
     store: Arc<dyn Store>,
     ledger: Option<Arc<dyn Ledger>>,
+    cache: Option<Cache>,
 }
 
 /// Fetches everything that `settings` ask for; in their order. The first failure ends it, and what was not yet in place
@@ -73,14 +74,21 @@ pub(super) async fn run(
         None => None,
     };
     let store = store::open_all(&settings.store, &connect).await?;
-    let run = Run { settings, counters, store, ledger };
+    let cache = match &settings.cache {
+        Some((directory, most)) => Some(Cache::open(directory, *most).await?),
+        None => None,
+    };
+    let run = Run { settings, counters, store, ledger, cache };
 
     let artifacts: Vec<Artifact> = stream::iter(requests)
         .map(|request| run.resolve(&request.what))
         .buffered(LOOKUPS)
         .try_collect()
         .await?;
-    refuse_collisions(artifacts.iter().zip(&targets))?;
+    let path = |artifact: &Artifact, target: &Target| {
+        if settings.extract { Ok(target.whole()) } else { target.path_for(artifact) }
+    };
+    refuse_collisions(artifacts.iter().zip(&targets), path)?;
 
     let options = Options {
         patience: settings.patience,
@@ -88,6 +96,7 @@ pub(super) async fn run(
         budget: Budget::default(),
         durable: settings.fsync,
         keep_when_cancelled: true,
+        form: if settings.extract { Form::Unpacked } else { Form::File },
         also_wanted: artifacts.iter().map(|artifact| artifact.sha256).collect(),
     };
     let work = requests.iter().zip(artifacts).zip(&targets);
@@ -147,7 +156,10 @@ impl Run<'_> {
             arrived.fetch_add(bytes, Ordering::Relaxed);
         };
         let store = self.store.as_ref();
-        let fetched = fetch::fetch_with(store, &artifact, target, options, &progress).await?;
+        let fetched = match &self.cache {
+            Some(cache) => cache.fetch_with(store, &artifact, target, options, &progress).await?,
+            None => fetch::fetch_with(store, &artifact, target, options, &progress).await?,
+        };
         let how = if fetched.already_there {
             expected.fetch_sub(artifact.size.unwrap_or(0), Ordering::Relaxed);
             "was there already"
@@ -174,10 +186,13 @@ fn is_absent_blob(error: &Error) -> bool {
 }
 
 /// Two blobs for one file would leave the one that comes last.
-fn refuse_collisions<'a>(work: impl Iterator<Item = (&'a Artifact, &'a Target)>) -> Result<()> {
+fn refuse_collisions<'a>(
+    work: impl Iterator<Item = (&'a Artifact, &'a Target)>,
+    path: impl Fn(&Artifact, &Target) -> Result<PathBuf>,
+) -> Result<()> {
     let mut taken: BTreeMap<PathBuf, &str> = BTreeMap::new();
     for (artifact, target) in work {
-        let path = target.path_for(artifact)?;
+        let path = path(artifact, target)?;
         if let Some(other) = taken.insert(real(&path), &artifact.label) {
             let rule = format!("'{other}' and '{}' both go to '{}'", artifact.label, path.display());
             return Err(Error::invalid(rule).with_hint("give each its own file, as <spec>=<file>"));
@@ -214,7 +229,11 @@ mod tests {
         let home = tempfile::tempdir().expect("a directory");
         std::os::unix::fs::symlink(home.path(), home.path().join("link")).expect("a link");
         let at = |path: &str| Target::at(home.path().join(path)).expect("a target");
-        let check = |left: &Target, right: &Target| refuse_collisions([(&a, left), (&b, right)].into_iter());
+        let check = |left: &Target, right: &Target| {
+            refuse_collisions([(&a, left), (&b, right)].into_iter(), |artifact, target| {
+                target.path_for(artifact)
+            })
+        };
 
         check(&at("x"), &at("y")).expect("two files");
         for (left, right) in [("", ""), ("x", "x"), ("app.jar", ""), ("link/x", "x"), ("./x", "x")] {

@@ -15,6 +15,9 @@ use crate::model::{LedgerUri, StoreUris};
 /// The whole run may take this long where nobody says otherwise: gigabytes over a slow network, and still an end.
 const TIMEOUT: Duration = Duration::from_mins(10);
 
+/// A cache for which no size is given may grow to this, in bytes.
+const CACHE_SIZE: u64 = 10 << 30;
+
 /// Where the kubelet looks for the last words of a container.
 const TERMINATION_LOG: &str = "/dev/termination-log";
 
@@ -34,6 +37,10 @@ pub(super) struct Settings {
     pub(super) instance_metadata: bool,
     /// Whether files have to survive the node's power cut. A volume that lives as long as its pod need not.
     pub(super) fsync: bool,
+    /// Whether blobs are archives, to be unpacked.
+    pub(super) extract: bool,
+    /// A directory that pods of a node share, and how many bytes it may hold.
+    pub(super) cache: Option<(PathBuf, u64)>,
 }
 
 /// The file for the last words.
@@ -94,6 +101,8 @@ impl Settings {
                 .map_or(Ok(TIMEOUT), |text| duration("time-out", &text))?,
             patience: Patience { stall, ..patience },
             instance_metadata: arguments.instance_metadata || flag(environment, "SACKER_INSTANCE_METADATA")?,
+            extract: arguments.extract || flag(environment, "SACKER_EXTRACT")?,
+            cache: cache(arguments, environment)?,
             fsync: arguments.fsync || flag(environment, "SACKER_FSYNC")?,
         })
     }
@@ -136,6 +145,40 @@ fn pinned(pin: Option<&str>, file: Option<&Path>, to: Option<&Path>) -> Result<O
         (None, What::PinFile(file)) => Err(no_destination(&file.display())),
         (None, _) => Err(no_destination(&pin.unwrap_or_default().trim())),
     }
+}
+
+/// The cache and its size.
+fn cache(arguments: &Arguments, environment: &Environment) -> Result<Option<(PathBuf, u64)>> {
+    let directory = arguments.cache.clone().or_else(|| environment.get("SACKER_CACHE").map(PathBuf::from));
+    let size = arguments.cache_size.as_deref().or_else(|| environment.get("SACKER_CACHE_SIZE"));
+    let size = size.map_or(Ok(CACHE_SIZE), bytes)?;
+    match directory {
+        Some(directory) if !directory.is_absolute() => {
+            let rule = format!("the cache '{}' is no absolute path", directory.display());
+            Err(Error::invalid(rule)
+                .with_hint("mount a volume for it, such as a hostPath, and name its mountPath"))
+        }
+        directory => Ok(directory.map(|directory| (directory, size))),
+    }
+}
+
+/// A size as Kubernetes writes it: `500Mi`, `10Gi`, or plain bytes.
+fn bytes(text: &str) -> Result<u64> {
+    let (number, unit) = match text.find(|letter: char| !letter.is_ascii_digit()) {
+        Some(at) => text.split_at(at),
+        None => (text, ""),
+    };
+    let factor: Option<u64> = match unit {
+        "" => Some(1),
+        "Ki" => Some(1 << 10),
+        "Mi" => Some(1 << 20),
+        "Gi" => Some(1 << 30),
+        "Ti" => Some(1 << 40),
+        _ => None,
+    };
+    factor.and_then(|factor| number.parse::<u64>().ok()?.checked_mul(factor)).ok_or_else(|| {
+        Error::invalid(format!("size '{}' is not bytes, such as '500Mi' or '10Gi'", text.escape_debug()))
+    })
 }
 
 fn duration(what: &str, text: &str) -> Result<Duration> {

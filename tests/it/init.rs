@@ -1,6 +1,7 @@
 //! `sacker-init` as a process, on real ledgers and stores: what it puts in place, and how it explains what it does not.
 
 mod home;
+mod volumes;
 
 use std::fs;
 use std::io::Write as _;

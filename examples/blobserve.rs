@@ -1,0 +1,246 @@
+//! An S3 server that costs next to nothing, so that benchmarks see what a client costs: `GET` and `HEAD` of objects in one
+//! directory, or of synthetic ones of any size, with ranges, over HTTP/1.1. It looks at no signature.
+//!
+//! ```text
+//! blobserve [--port N] [--directory DIR] [--synthetic BYTES]... [--rate BYTES/S] [--delay MS] [--slow CONNECTION:BYTES/S]
+//! ```
+//! It says on standard output where it listens, and the sha256, which is the key, and size of each synthetic object. The bucket
+//! may have any name. `--rate` is that of each connection, `--delay` the time before each answer, and `--slow` gives the
+//! connection of this number, counted from 1, a rate of its own.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read as _, Seek as _, SeekFrom, Write};
+use std::net::{TcpListener, TcpStream};
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use sacker::model::{Hasher, Sha256};
+
+/// Bytes that synthetic objects repeat: incompressible, and no multiple of any part size.
+const NOISE: usize = (1 << 20) - 3;
+
+/// Bytes that are sent at once to a connection with a rate.
+const STEP: u64 = 64 << 10;
+
+struct Server {
+    directory: Option<PathBuf>,
+    synthetic: BTreeMap<String, u64>,
+    noise: Vec<u8>,
+    rate: Option<u64>,
+    delay: Duration,
+    slow: Option<(usize, u64)>,
+}
+
+/// What a client asks for.
+struct Request {
+    method: String,
+    path: String,
+    range: Option<Range<u64>>,
+}
+
+/// What an object's bytes come from.
+enum Object<'a> {
+    File(File, u64),
+    Noise(&'a [u8], u64),
+}
+
+fn main() -> io::Result<()> {
+    let mut server = Server {
+        directory: None,
+        synthetic: BTreeMap::new(),
+        noise: noise(),
+        rate: None,
+        delay: Duration::ZERO,
+        slow: None,
+    };
+    let mut port = 0;
+    let mut sizes = Vec::new();
+    let mut arguments = std::env::args().skip(1);
+    while let Some(option) = arguments.next() {
+        let value = arguments.next().ok_or_else(|| wrong(&format!("{option} needs a value")))?;
+        match option.as_str() {
+            "--port" => port = number(&value)?,
+            "--directory" => server.directory = Some(PathBuf::from(value)),
+            "--synthetic" => sizes.push(number(&value)?),
+            "--rate" => server.rate = Some(number(&value)?),
+            "--delay" => server.delay = Duration::from_millis(number(&value)?),
+            "--slow" => {
+                let (connection, rate) = value.split_once(':').ok_or_else(|| wrong("--slow N:RATE"))?;
+                server.slow = Some((number(connection)?, number(rate)?));
+            }
+            _ => return Err(wrong(&format!("no option {option}"))),
+        }
+    }
+    for size in sizes {
+        let sha256 = synthetic_digest(&server.noise, size);
+        println!("object {sha256} {size}");
+        server.synthetic.insert(sha256.to_string(), size);
+    }
+    let listener = TcpListener::bind(("127.0.0.1", port))?;
+    println!("listening on {}", listener.local_addr()?);
+    io::stdout().flush()?;
+    let server = Arc::new(server);
+    for (stream, number) in listener.incoming().zip(1..) {
+        let (stream, server) = (stream?, Arc::clone(&server));
+        thread::spawn(move || {
+            // A client that goes away in the middle is no news.
+            let _ = server.serve(&stream, number);
+        });
+    }
+    Ok(())
+}
+
+fn wrong(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, why)
+}
+
+fn number<T: std::str::FromStr>(text: &str) -> io::Result<T> {
+    text.parse().map_err(|_| wrong(&format!("'{text}' is no number")))
+}
+
+fn noise() -> Vec<u8> {
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut bytes = vec![0; NOISE];
+    random.fill(&mut bytes);
+    bytes
+}
+
+fn synthetic_digest(noise: &[u8], size: u64) -> Sha256 {
+    let mut hasher = Hasher::default();
+    let mut left = size;
+    while left > 0 {
+        let length = usize::try_from(left).unwrap_or(NOISE).min(NOISE);
+        hasher.update(&noise[..length]);
+        left -= length as u64;
+    }
+    hasher.finish()
+}
+
+impl Server {
+    fn serve(&self, stream: &TcpStream, connection: usize) -> io::Result<()> {
+        stream.set_nodelay(true)?;
+        let mut reader = BufReader::new(stream.try_clone()?);
+        let rate = match self.slow {
+            Some((number, rate)) if number == connection => Some(rate),
+            _ => self.rate,
+        };
+        while let Some(asked) = request(&mut reader)? {
+            thread::sleep(self.delay);
+            self.answer(stream, &asked, rate)?;
+        }
+        Ok(())
+    }
+
+    fn answer(&self, mut stream: &TcpStream, asked: &Request, rate: Option<u64>) -> io::Result<()> {
+        let Request { method, path, range } = asked;
+        let path = path.split('?').next().unwrap_or_default();
+        let key = path.rsplit('/').next().unwrap_or_default();
+        let Some(object) = self.object(key).filter(|_| matches!(method.as_str(), "GET" | "HEAD")) else {
+            let body = "<Error><Code>NoSuchKey</Code><Message>no such object</Message></Error>";
+            let length = body.len();
+            return write!(stream, "HTTP/1.1 404 Not Found\r\ncontent-length: {length}\r\n\r\n{body}");
+        };
+        let (Object::File(_, size) | Object::Noise(_, size)) = object;
+        let (status, part) = match range.clone() {
+            Some(range) if range.start < size => ("206 Partial Content", range.start..range.end.min(size)),
+            Some(_) => {
+                let head = "HTTP/1.1 416 Range Not Satisfiable\r\ncontent-length: 0\r\n\r\n";
+                return stream.write_all(head.as_bytes());
+            }
+            None => ("200 OK", 0..size),
+        };
+        let mut head =
+            format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\netag: \"{key}\"\r\n", part.end - part.start);
+        head.push_str("accept-ranges: bytes\r\nlast-modified: Thu, 01 Jan 2026 00:00:00 GMT\r\n");
+        if status.starts_with("206") {
+            let _ = write!(head, "content-range: bytes {}-{}/{size}\r\n", part.start, part.end - 1);
+        }
+        head.push_str("\r\n");
+        stream.write_all(head.as_bytes())?;
+        if method == "HEAD" {
+            return Ok(());
+        }
+        let Some(rate) = rate else { return send(&object, part, stream) };
+        let start = Instant::now();
+        let mut at = part.start;
+        while at < part.end {
+            let until = (at + STEP).min(part.end);
+            send(&object, at..until, stream)?;
+            at = until;
+            let due = u128::from(at - part.start) * 1_000_000 / u128::from(rate.max(1));
+            let due = Duration::from_micros(u64::try_from(due).unwrap_or(u64::MAX));
+            thread::sleep(due.saturating_sub(start.elapsed()));
+        }
+        Ok(())
+    }
+
+    fn object(&self, key: &str) -> Option<Object<'_>> {
+        if let Some(size) = self.synthetic.get(key) {
+            return Some(Object::Noise(&self.noise, *size));
+        }
+        let file = File::open(self.directory.as_ref()?.join(key)).ok()?;
+        let size = file.metadata().ok().filter(std::fs::Metadata::is_file)?.len();
+        Some(Object::File(file, size))
+    }
+}
+
+/// Sends a part of an object. A file goes from the page cache to the socket without a copy of ours: `io::copy` uses
+/// `sendfile`.
+fn send(object: &Object<'_>, part: Range<u64>, mut stream: &TcpStream) -> io::Result<()> {
+    match object {
+        Object::File(file, _) => {
+            let mut file = file;
+            file.seek(SeekFrom::Start(part.start))?;
+            io::copy(&mut file.take(part.end - part.start), &mut stream).map(|_| ())
+        }
+        Object::Noise(noise, _) => {
+            let mut at = part.start;
+            while at < part.end {
+                let from = usize::try_from(at % NOISE as u64).unwrap_or(0);
+                let length = usize::try_from(part.end - at).unwrap_or(NOISE).min(NOISE - from);
+                stream.write_all(&noise[from..from + length])?;
+                at += length as u64;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// The next request of a connection: method, path and range; nothing at its end.
+fn request(reader: &mut impl BufRead) -> io::Result<Option<Request>> {
+    let mut line = String::new();
+    if reader.read_line(&mut line)? == 0 {
+        return Ok(None);
+    }
+    let mut words = line.split_whitespace().map(str::to_owned);
+    let (Some(method), Some(path)) = (words.next(), words.next()) else { return Ok(None) };
+    let (mut range, mut length) = (None, 0);
+    loop {
+        let mut header = String::new();
+        if reader.read_line(&mut header)? == 0 || header.trim_end().is_empty() {
+            break;
+        }
+        let Some((name, value)) = header.split_once(':') else { continue };
+        if name.eq_ignore_ascii_case("range") {
+            range = parse_range(value.trim());
+        } else if name.eq_ignore_ascii_case("content-length") {
+            length = value.trim().parse().unwrap_or(0);
+        }
+    }
+    io::copy(&mut reader.take(length), &mut io::sink())?;
+    Ok(Some(Request { method, path, range }))
+}
+
+/// `bytes=<first>-[<last>]`
+fn parse_range(text: &str) -> Option<Range<u64>> {
+    let (first, last) = text.strip_prefix("bytes=")?.split_once('-')?;
+    let end = if last.is_empty() { u64::MAX } else { last.parse::<u64>().ok()? + 1 };
+    Some(first.parse().ok()?..end)
+}
