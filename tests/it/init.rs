@@ -1,6 +1,7 @@
 //! `sacker-init` as a process, on real ledgers and stores: what it puts in place, and how it explains what it does not.
 
 mod home;
+mod hostile;
 mod volumes;
 
 use std::fs;

@@ -125,14 +125,26 @@ impl<'a> Parts<'a> {
     }
 }
 
-fn is_link_local<S>(host: &url::Host<S>) -> bool {
+/// Names under which clouds offer machine credentials at such an address.
+const METADATA_NAMES: [&str; 4] =
+    ["metadata", "metadata.google.internal", "instance-data", "instance-data.ec2.internal"];
+
+fn is_link_local<S: AsRef<str>>(host: &url::Host<S>) -> bool {
     match host {
         url::Host::Ipv4(address) => address.is_link_local(),
         url::Host::Ipv6(address) => {
-            address.is_unicast_link_local()
-                || address.to_ipv4_mapped().is_some_and(|address| address.is_link_local())
+            // An IPv4 address inside an IPv6 one: `::a.b.c.d`, `::ffff:a.b.c.d`, and NAT64's `64:ff9b::a.b.c.d`.
+            let bits = address.to_bits();
+            let carries_ipv4 = matches!(bits >> 32, 0 | 0xffff) || bits >> 32 == 0x0064_ff9b << 64;
+            let last = std::net::Ipv4Addr::from_bits(u32::try_from(bits & 0xffff_ffff).unwrap_or_default());
+            // fd00:ec2::/32 is where EC2 has its metadata service, and EKS its agent for pods.
+            let is_ec2 = bits >> 96 == 0xfd00_0ec2;
+            address.is_unicast_link_local() || is_ec2 || (carries_ipv4 && last.is_link_local())
         }
-        url::Host::Domain(_) => false,
+        url::Host::Domain(name) => {
+            let name = name.as_ref().trim_end_matches('.').to_ascii_lowercase();
+            METADATA_NAMES.contains(&name.as_str())
+        }
     }
 }
 

@@ -170,6 +170,11 @@ impl Home {
         self
     }
 
+    /// What a variable of every later run is.
+    pub(super) fn variable(&self, name: &str) -> &str {
+        self.variables.get(name).map_or("", String::as_str)
+    }
+
     /// `sacker-init` with these arguments and nothing of this machine's environment.
     pub(super) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sacker-init"));
