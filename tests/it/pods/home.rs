@@ -19,7 +19,7 @@ pub(super) struct Home {
 
 impl Home {
     /// Both empty. Nothing where a server is missing, which was said then.
-    pub(super) async fn new() -> Option<Self> {
+    pub(super) fn new() -> Option<Self> {
         let (minio, dynamo) = (testbed::minio()?, testbed::dynamodb()?);
         let bucket = unique("store");
         let (ledger, store) = (dynamo.uri(&unique("ledger")), minio.uri(&bucket));

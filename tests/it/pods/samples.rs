@@ -125,6 +125,15 @@ impl Pods {
         api.until((POD, &self.namespace, pod), "the init container ended", PATIENCE * 2, ended).await
     }
 
+    /// Waits until a pod's init container is known to run.
+    pub(super) async fn init_runs(&self, pod: &Value) -> Value {
+        let name = pod["metadata"]["name"].as_str().expect("a name");
+        let runs =
+            |pod: &Value| container_state(pod, "initContainerStatuses", "state")["running"].is_object();
+        let api = self.site.cluster.api().await;
+        api.until((POD, &self.namespace, name), "the init container runs", PATIENCE, runs).await
+    }
+
     /// A command on the artifact as the application's container has it, run by root.
     pub(super) fn in_application(&self, pod: &Value, command: &str) -> Vec<u8> {
         self.run_in(pod, command, FILE)

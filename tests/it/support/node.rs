@@ -19,10 +19,12 @@ pub(crate) const APPLICATION: &str = "sacker-pause:testbed";
 const REMOVE_CGROUPS: &str = r#"
 cat >/dev/null
 for attempt in $(seq 100); do
+  left=
   for root in /sys/fs/cgroup/"$1" /sys/fs/cgroup/*/"$1"; do
-    [ ! -d "$root" ] || find "$root" -depth -type d -exec rmdir {} +
-  done 2>/dev/null
-  ls -d /sys/fs/cgroup/"$1" /sys/fs/cgroup/*/"$1" >/dev/null 2>&1 || exit 0
+    [ ! -d "$root" ] || find "$root" -depth -type d -exec rmdir {} + 2>/dev/null
+    [ ! -d "$root" ] || left=$root
+  done
+  [ -n "$left" ] || exit 0
   sleep 0.1
 done
 "#;
@@ -77,11 +79,7 @@ impl Node {
             return false;
         } else if !std::path::Path::new(IMAGE).exists() {
             "the image of sacker-init is missing; build it with: make image"
-        } else if !Command::new("unshare")
-            .args(["--mount", "--pid", "--fork", "true"])
-            .output()
-            .is_ok_and(is_well)
-        {
+        } else if !may_unshare() {
             "a node needs root, and namespaces"
         } else {
             return true;
@@ -131,13 +129,10 @@ impl Node {
     }
 
     fn try_enter(&self, command: &[&str]) -> Output {
-        // The process of the server waits for the node's first one.
-        let pid = self.server.process().pid();
-        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-        let children = children.expect("the node runs");
-        let first = children.split_whitespace().next().expect("the node runs");
+        // The server's process waits for unshare, and that for the node's first process.
+        let first = child_of(&child_of(&self.server.process().pid().to_string()));
         Command::new("nsenter")
-            .args(["--target", first, "--mount", "--pid", "--"])
+            .args(["--target", &first, "--mount", "--pid", "--"])
             .args(command)
             .output()
             .expect("nsenter runs")
@@ -146,12 +141,12 @@ impl Node {
     /// The process id, as the node counts, of a container's first process; `id` is as a pod's status has it. Nothing if
     /// it does not run.
     pub(crate) fn process(&self, id: &str) -> Option<u32> {
-        let id = id.strip_prefix("containerd://").expect("a container of containerd");
+        let id = id.strip_prefix("containerd://")?;
         let tasks = self.containerd(&["tasks", "list"]);
         tasks.lines().find_map(|line| {
             let mut words = line.split_whitespace();
             let (name, pid, state) = (words.next()?, words.next()?, words.next()?);
-            (name == id && state == "RUNNING").then(|| pid.parse().expect("a process id"))
+            (name == id && state == "RUNNING").then(|| pid.parse().ok())?
         })
     }
 
@@ -172,6 +167,14 @@ impl Node {
     }
 }
 
-fn is_well(output: Output) -> bool {
-    output.status.success()
+fn child_of(pid: &str) -> String {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    let children = children.expect("the node runs");
+    children.split_whitespace().next().expect("the node runs").to_owned()
+}
+
+/// Whether this process may do what a node needs.
+fn may_unshare() -> bool {
+    let tried = Command::new("unshare").args(["--mount", "--pid", "--fork", "true"]).output();
+    tried.is_ok_and(|output| output.status.success())
 }
