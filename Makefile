@@ -21,8 +21,13 @@ help: ## Print this list
 demo: ## Promote a package end to end on a real API server (DEMO_LEDGER=file, dynamo, s3, zk or git; DEMO_STORE=file, s3 or hdfs)
 	@demo/run
 
+.PHONY: image
+image: ## Build the image of sacker-init, an OCI layout: target/image/sacker-init.tar (IMAGE names it; no daemon needed)
+	$(say) "building the static sacker-init and its image"
+	@image/run
+
 .PHONY: test
-test: testbed ## Run all tests against the real servers of the test bed
+test: testbed image ## Run all tests against the real servers of the test bed
 	$(say) "building the binaries and the tests"
 	cargo build --quiet --bins --tests
 	$(say) "running the tests (seed: $${SACKER_SEED:-random, printed by each randomised test})"
@@ -37,7 +42,7 @@ fuzz: ## Fuzz every decoder (FUZZ_SECONDS each, 60 by default) and keep what bri
 	fuzz/run --keep $(FUZZ_SECONDS)
 
 .PHONY: soak
-soak: testbed ## Run tests at a night's figures (GROUP=ledger, faults-dynamo, crash-minio, ...; all without it)
+soak: testbed image ## Run tests at a night's figures (GROUP=ledger, faults-dynamo, crash-minio, ...; all without it)
 	$(say) "building the binaries and the tests"
 	cargo build --quiet --bins --tests
 	@soak/run $(GROUP)

@@ -21,6 +21,7 @@ mod many;
 mod models;
 mod objects;
 mod operator;
+mod pods;
 mod probe;
 mod skew;
 mod stores;

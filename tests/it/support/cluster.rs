@@ -53,6 +53,7 @@ pub(crate) const PACKAGE: Kind = ours("SackerPackage", "sackerpackages", true);
 pub(crate) const TAG: Kind = ours("SackerTag", "sackertags", true);
 pub(crate) const NAMESPACE: Kind = core("Namespace", "namespaces", false);
 pub(crate) const CONFIG_MAP: Kind = core("ConfigMap", "configmaps", true);
+pub(crate) const POD: Kind = core("Pod", "pods", true);
 pub(crate) const DEPLOYMENT: Kind =
     Kind { group: "apps", version: "v1", name: "Deployment", plural: "deployments", is_namespaced: true };
 pub(crate) const EVENT: Kind =

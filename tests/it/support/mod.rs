@@ -8,6 +8,7 @@ pub(crate) mod cluster;
 pub(crate) mod faultgate;
 pub(crate) mod git_http;
 pub(crate) mod ledgers;
+pub(crate) mod node;
 pub(crate) mod process;
 pub(crate) mod testbed;
 pub(crate) mod tier;

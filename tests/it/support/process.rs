@@ -146,7 +146,7 @@ impl Drop for Folder {
 }
 
 /// In a group of its own, so that an interrupt from the terminal ends the tests, and the tests' end ends the servers.
-fn shell(script: &str) -> Command {
+pub(super) fn shell(script: &str) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", script, "sh"]).process_group(0);
     command

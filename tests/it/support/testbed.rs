@@ -152,15 +152,20 @@ pub(crate) fn is_there(component: &str) -> bool {
     if STATES.get(component).is_some_and(|state| state == "ready") {
         return true;
     }
-    let message = format!("SKIPPED: {component} is missing; get it with: testbed/get {component}\n");
-    assert!(Environment::of_process().get("CI") != Some("true"), "{message}");
-    // Past the capture of the test harness, so that it is seen.
-    let _ = std::io::stderr().write_all(message.as_bytes());
+    skip(&format!("{component} is missing; get it with: testbed/get {component}"));
     false
 }
 
+/// Says loudly why the caller's tests are skipped; fails under `CI=true`.
+pub(crate) fn skip(why: &str) {
+    let message = format!("SKIPPED: {why}\n");
+    assert!(Environment::of_process().get("CI") != Some("true"), "{message}");
+    // Past the capture of the test harness, so that it is seen.
+    let _ = std::io::stderr().write_all(message.as_bytes());
+}
+
 /// Says once, past the capture of the test harness, which real server takes part.
-pub(super) fn announce(component: &str, server: &Server) {
+pub(crate) fn announce(component: &str, server: &Server) {
     let mut line = String::new();
     let _ = writeln!(line, "testbed: {component} on 127.0.0.1:{}", server.port());
     let _ = std::io::stderr().write_all(line.as_bytes());
@@ -339,9 +344,7 @@ pub(crate) fn git() -> Option<()> {
     if *IS_THERE {
         return Some(());
     }
-    let message = "SKIPPED: git is missing; install it (2.30 or newer)\n";
-    assert!(Environment::of_process().get("CI") != Some("true"), "{message}");
-    let _ = std::io::stderr().write_all(message.as_bytes());
+    skip("git is missing; install it (2.30 or newer)");
     None
 }
 
