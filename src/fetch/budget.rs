@@ -6,7 +6,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Bytes that may wait until those before them were hashed: with what is on its way through a process, and the process
 /// itself, 32 MiB in all.
-const WINDOW: usize = 10 << 20;
+const WINDOW: usize = 6 << 20;
 
 /// A number of bytes that several transfers share.
 #[derive(Debug, Clone)]

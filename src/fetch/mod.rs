@@ -160,7 +160,7 @@ const LARGE: u64 = 1 << 30;
 /// Bytes of a part of a stream, whose parts wait in memory for those before them.
 const STREAM_PART: u64 = 4 << 20;
 
-/// How far parts of a stream may be ahead.
+/// How far parts of a stream may be ahead. That is memory, too, and for nothing else than the stream.
 const STREAM_AHEAD: u64 = 3 * STREAM_PART;
 
 /// How far parts of a file may be ahead. They wait in the page cache, which a pod's memory limit counts.

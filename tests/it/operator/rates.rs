@@ -62,18 +62,26 @@ async fn until_counted(operator: &Operator, counter: &str, count: usize) -> Dura
     start.elapsed()
 }
 
-/// All objects of a kind, as soon as each has a status.
-async fn all_with_status(bench: &Bench<'_>, kind: Kind) -> Vec<Value> {
+/// All objects of a kind, as soon as each is `Ready`: an earlier status of one would be corrected by a restart.
+async fn all_ready(bench: &Bench<'_>, kind: Kind) -> Vec<Value> {
     let start = Instant::now();
     loop {
         let objects = bench.api.list(kind, &bench.namespace).await;
-        let done = objects.iter().filter(|object| object["status"]["conditions"].is_array()).count();
+        let done = objects.iter().filter(|object| is_ready(object)).count();
         if done == objects.len() {
             return objects;
         }
-        assert!(start.elapsed() < LIMIT, "{done} of {} have a status", objects.len());
+        assert!(start.elapsed() < LIMIT, "{done} of {} are ready", objects.len());
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+fn is_ready(object: &Value) -> bool {
+    let conditions = object["status"]["conditions"].as_array();
+    conditions
+        .into_iter()
+        .flatten()
+        .any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
 }
 
 fn seconds(times: [Duration; 2]) -> f64 {
@@ -110,7 +118,7 @@ async fn many_first_statuses_and_a_restart() {
     let first = Operator::start(&cluster, &[]);
     first.until_ready();
     // Not by its counter, in which the SackerLedger's own status is one.
-    let objects = all_with_status(&bench, TAG).await;
+    let objects = all_ready(&bench, TAG).await;
     first.kill();
 
     let mut raw = [Duration::ZERO; 2];
@@ -127,7 +135,7 @@ async fn many_first_statuses_and_a_restart() {
                 let process = Operator::start(&cluster, &[]);
                 process.until_ready();
                 until_counted(&process, "sacker_status_writes_total", count).await;
-                all_with_status(&bench, TAG).await;
+                all_ready(&bench, TAG).await;
                 operator[round] = start.elapsed();
                 memory = memory.max(process.memory());
                 process.kill();
@@ -186,7 +194,7 @@ async fn one_package_that_many_objects_mirror_moves() {
         moved[round] = until_counted(&operator, "sacker_status_writes_total", before + count).await;
     }
     operator.kill();
-    let objects = all_with_status(&bench, PACKAGE).await;
+    let objects = all_ready(&bench, PACKAGE).await;
     let mut raw = [Duration::ZERO; 2];
     for time in &mut raw {
         clear(&bench, PACKAGE, &objects).await;
