@@ -256,6 +256,10 @@ impl Server {
         let Request { method, path, range } = asked;
         let path = path.split('?').next().unwrap_or_default();
         let key = path.rsplit('/').next().unwrap_or_default();
+        // A bucket's own path.
+        if method == "GET" && path.trim_matches('/').split('/').count() == 1 {
+            return self.list(wire);
+        }
         let Some(object) = self.object(key).filter(|_| matches!(method.as_str(), "GET" | "HEAD")) else {
             let body = "<Error><Code>NoSuchKey</Code><Message>no such object</Message></Error>";
             let length = body.len();
@@ -294,6 +298,24 @@ impl Server {
             thread::sleep(due.saturating_sub(start.elapsed()));
         }
         Ok(())
+    }
+
+    /// All synthetic objects, whatever was asked for.
+    fn list(&self, wire: &mut Wire) -> io::Result<()> {
+        let mut body = "<ListBucketResult><IsTruncated>false</IsTruncated>".to_owned();
+        for (key, size) in &self.synthetic {
+            let _ = write!(
+                body,
+                "<Contents><Key>{key}</Key><Size>{size}</Size><ETag>\"{key}\"</ETag>\
+                 <LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents>"
+            );
+        }
+        body.push_str("</ListBucketResult>");
+        let length = body.len();
+        write!(
+            wire,
+            "HTTP/1.1 200 OK\r\ncontent-type: application/xml\r\ncontent-length: {length}\r\n\r\n{body}"
+        )
     }
 
     fn object(&self, key: &str) -> Option<Object<'_>> {

@@ -52,6 +52,11 @@ pub(crate) fn time(ours: &Sample, theirs: &Sample) -> f64 {
     ours.seconds / theirs.seconds
 }
 
+/// Our user CPU / theirs; no less than one tick of the clock that counts it.
+pub(crate) fn user_cpu(ours: &Sample, theirs: &Sample) -> f64 {
+    ours.user.max(0.01) / theirs.user.max(0.01)
+}
+
 /// One line of the result.
 pub(crate) struct Comparison {
     pub(crate) row: &'static str,
@@ -166,6 +171,23 @@ impl Bench {
             });
         }
         Ok(())
+    }
+
+    /// The same beside the fastest setting of a peer, if that is there.
+    pub(crate) fn beside(
+        &mut self,
+        what: (&'static str, &str, u64),
+        ours: &mut Contender<'_>,
+        (name, settings): (&str, Vec<Contender<'_>>),
+        questions: &[(&str, Question, Bounds)],
+    ) -> Result<()> {
+        match self.better(settings) {
+            Ok(mut peer) => self.contest(what, (ours, &mut peer), 7, questions),
+            Err(error) => {
+                self.missing(what.0, what.1, name, error.to_string());
+                Ok(())
+            }
+        }
     }
 
     /// A figure that is exact, or a deadline.

@@ -5,8 +5,10 @@ import sys
 
 def boto3_client(endpoint):
     import boto3
+    from botocore.config import Config
 
-    return boto3.client("s3", endpoint_url=endpoint)
+    # A bucket as part of an IP address is no host name.
+    return boto3.client("s3", endpoint_url=endpoint, config=Config(s3={"addressing_style": "path"}))
 
 
 def with_boto3(endpoint, bucket, key, file, **settings):
@@ -17,11 +19,23 @@ def with_boto3(endpoint, bucket, key, file, **settings):
 
 
 def with_crt(endpoint, bucket, key, file, **settings):
-    import awscrt.s3  # fails here where it is missing, instead of falling back
-    from boto3.s3.transfer import TransferConfig
+    # As boto3 and aws-cli set it up; themselves they go to no other endpoint than that of AWS with it.
+    import botocore.session
+    from botocore.config import Config
+    from s3transfer.crt import (
+        BotocoreCRTCredentialsWrapper,
+        BotocoreCRTRequestSerializer,
+        CRTTransferManager,
+        create_s3_crt_client,
+    )
 
-    config = TransferConfig(preferred_transfer_client="crt", **settings)
-    boto3_client(endpoint).download_file(bucket, key, file, Config=config)
+    session = botocore.session.get_session()
+    credentials = BotocoreCRTCredentialsWrapper(session.get_credentials()).to_crt_credentials_provider()
+    client = create_s3_crt_client("us-east-1", credentials, use_ssl=False, **settings)
+    config = Config(s3={"addressing_style": "path"})
+    serializer = BotocoreCRTRequestSerializer(session, {"endpoint_url": endpoint, "config": config})
+    with CRTTransferManager(client, serializer) as manager:
+        manager.download(bucket, key, file).result()
 
 
 def with_obstore(endpoint, bucket, key, file, chunk):
@@ -41,7 +55,7 @@ HOW = {
         *place, max_concurrency=2, multipart_chunksize=64 * MIB, io_chunksize=MIB
     ),
     "crt": lambda *place: with_crt(*place),
-    "crt-tuned": lambda *place: with_crt(*place, multipart_chunksize=16 * MIB),
+    "crt-tuned": lambda *place: with_crt(*place, part_size=16 * MIB),
     "obstore": lambda *place: with_obstore(*place, chunk=10 * MIB),
     "obstore-tuned": lambda *place: with_obstore(*place, chunk=MIB),
 }

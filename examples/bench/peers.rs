@@ -120,8 +120,8 @@ impl Peers {
         let tuned = ["cat", "-c", "2", "-p", "16", source.as_str()];
         let cat = [self.s5cmd(server, &["cat", &source]), self.s5cmd(server, &tuned)];
         vec![
-            ("s5cmd cat", cat.into_iter().filter_map(into_null).collect()),
-            ("rclone cat", into_null(self.rclone(server, &["cat", &remote])).into_iter().collect()),
+            ("s5cmd cat, no check", cat.into_iter().filter_map(into_null).collect()),
+            ("rclone cat, no check", into_null(self.rclone(server, &["cat", &remote])).into_iter().collect()),
         ]
     }
 }
@@ -151,7 +151,7 @@ fn url(server: &Server, object: &Object) -> String {
 }
 
 /// curl with no configuration of anybody's. What it signs is for real servers; `blobserve` does not look.
-const CURL: &str = "curl -q -sS --fail --noproxy '*' --cacert \"${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}\" \
+const CURL: &str = "curl -q -sS --fail -H 'x-amz-content-sha256: UNSIGNED-PAYLOAD' --noproxy '*' --cacert \"${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}\" \
     --aws-sigv4 aws:amz:us-east-1:s3 --user testbed:testbed-secret";
 
 /// To nowhere.

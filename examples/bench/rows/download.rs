@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use super::super::contest::{Check, Contender, speed};
+use super::super::contest::{Check, Contender, speed, user_cpu};
 use super::super::judge::Bounds;
 use super::super::process::{Program, Sample};
 use super::super::servers::{Object, Server, make_certificate};
@@ -81,23 +81,23 @@ fn sink_from(bench: &mut Bench, row: &'static str, server: &Server, object: &Obj
     let mut ours = verify(bench, server, object);
     ours.run()?;
     beside_limit(bench, row, &case, &mut ours, server, object)?;
-    let piped = peers::curl_into_openssl(server, object);
-    let mut piped =
-        bench.contender("curl, openssl beside it", piped, server, Check::Output(object.sha256.clone()));
-    piped.run()?;
-    bench.contest(what, (&mut ours, &mut piped), 7, &[("", speed, Bounds::at_least(1.2, 1.7))])?;
-    let mut curl = bench.contender("curl, no check", peers::curl(server, object), server, Check::Nothing);
-    bench.contest(what, (&mut ours, &mut curl), 7, &[("", speed, Bounds::at_least(None, None))])?;
+    let digest = Check::Output(object.sha256.clone());
+    let mut others = vec![
+        (
+            "curl, openssl beside it",
+            vec![peers::curl_into_openssl(server, object)],
+            digest,
+            Bounds::at_least(1.2, 1.7),
+        ),
+        ("curl, no check", vec![peers::curl(server, object)], Check::Nothing, Bounds::at_least(None, None)),
+    ];
     for (name, settings) in bench.peers.to_sink(server, object) {
-        let contender =
-            |program| bench.contender(format!("{name}, no check"), program, server, Check::Nothing);
-        match bench.better(settings.into_iter().map(contender).collect()) {
-            Ok(mut peer) => {
-                let bounds = Bounds::at_least(None, 1.0);
-                bench.contest(what, (&mut ours, &mut peer), 7, &[("", speed, bounds)])?;
-            }
-            Err(error) => bench.missing(row, &case, name, error.to_string()),
-        }
+        others.push((name, settings, Check::Nothing, Bounds::at_least(None, 1.0)));
+    }
+    for (name, settings, check, bounds) in others {
+        let contender = |program| bench.contender(name, program, server, check.clone());
+        let settings = settings.into_iter().map(contender).collect();
+        bench.beside(what, &mut ours, (name, settings), &[("", speed, bounds)])?;
     }
     Ok(())
 }
@@ -154,7 +154,6 @@ pub(super) fn file_fresh(bench: &mut Bench) -> Result<()> {
     let check = || Check::File(to.clone(), object.sha256.clone());
     let mut ours = bench.contender("ours", init(bench, &server, &object, &to), &server, check());
     ours.run()?;
-    let user = |ours: &Sample, theirs: &Sample| ours.user / theirs.user;
     let then = peers::curl_then_openssl(&server, &object, &to);
     let mut contenders = vec![("curl, then openssl", vec![then], Bounds::at_least(1.1, 1.5))];
     for (name, settings) in bench.peers.to_file(&server, &object, &to) {
@@ -163,16 +162,10 @@ pub(super) fn file_fresh(bench: &mut Bench) -> Result<()> {
     }
     for (name, settings, bounds) in contenders {
         let contender = |program| bench.contender(name, program, &server, check());
-        let mut peer = match bench.better(settings.into_iter().map(contender).collect()) {
-            Ok(peer) => peer,
-            Err(error) => {
-                bench.missing(ROW, &case, name, error.to_string());
-                continue;
-            }
-        };
-        let user_bounds = Bounds::at_most(None, (name == "boto3").then_some(1.0 / 3.0));
-        let questions = [("", speed as _, bounds), ("user CPU", user as _, user_bounds)];
-        bench.contest((ROW, &case, size), (&mut ours, &mut peer), 7, &questions)?;
+        let settings = settings.into_iter().map(contender).collect();
+        let user_bounds = Bounds::at_most(None, (name == "boto3").then_some(0.33));
+        let questions = [("", speed as _, bounds), ("user CPU", user_cpu as _, user_bounds)];
+        bench.beside((ROW, &case, size), &mut ours, (name, settings), &questions)?;
     }
     Ok(())
 }
@@ -182,7 +175,6 @@ pub(super) fn cpu(bench: &mut Bench) -> Result<()> {
     let (server, object) = one_object(bench, size, &[])?;
     let (to, case) = (bench.work().join("file"), format!("blobserve, {}", words(size)));
     let check = || Check::File(to.clone(), object.sha256.clone());
-    let user = |ours: &Sample, theirs: &Sample| ours.user / theirs.user;
     let mut hash = Contender::new("the hash alone", || {
         #[expect(clippy::cast_precision_loss, reason = "sizes of benchmarks")]
         let user = machine::hash_rate().1 * size as f64;
@@ -203,7 +195,7 @@ pub(super) fn cpu(bench: &mut Bench) -> Result<()> {
                     ("dl-cpu", &case, size),
                     (&mut contender, &mut hash),
                     7,
-                    &[("user CPU", user, bounds)],
+                    &[("user CPU", user_cpu, bounds)],
                 )?;
             }
             Err(error) => bench.missing("dl-cpu", name, "the hash alone", error.to_string()),
