@@ -103,10 +103,10 @@ impl Bench {
             sample.server = server.cpu() - before;
             match &check {
                 Check::Output(digest) if !sample.output.starts_with(digest.as_str()) => {
-                    return Err(format!("wrong bytes: '{}'", sample.output.trim()).into());
+                    Err(format!("wrong bytes: '{}'", sample.output.trim()).into())
                 }
                 Check::File(path, digest) if reference::hash_file(path)?.to_string() != *digest => {
-                    return Err("wrong bytes in the file".into());
+                    Err("wrong bytes in the file".into())
                 }
                 _ => Ok(sample),
             }
@@ -114,7 +114,7 @@ impl Bench {
     }
 
     /// The faster of several settings, by one run each, which also warms everything up.
-    pub(crate) fn better<'a>(&self, contenders: Vec<Contender<'a>>) -> Result<Contender<'a>> {
+    pub(crate) fn better<'a>(contenders: Vec<Contender<'a>>) -> Result<Contender<'a>> {
         let mut best: Option<(f64, Contender<'a>)> = None;
         let mut failure = "it is not there: testbed/get peers".to_owned();
         for mut contender in contenders {
@@ -181,7 +181,7 @@ impl Bench {
         (name, settings): (&str, Vec<Contender<'_>>),
         questions: &[(&str, Question, Bounds)],
     ) -> Result<()> {
-        match self.better(settings) {
+        match Self::better(settings) {
             Ok(mut peer) => self.contest(what, (ours, &mut peer), 7, questions),
             Err(error) => {
                 self.missing(what.0, what.1, name, error.to_string());

@@ -19,11 +19,11 @@ impl Peers {
         let text =
             output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
         let line = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-        let folder = line.filter_map(|words| match words.as_slice() {
+        let mut folder = line.filter_map(|words| match words.as_slice() {
             ["peers", _, "ready", folder] => Some(PathBuf::from(folder)),
             _ => None,
         });
-        Self { folder: folder.last(), script: "examples/bench/peers.py".to_owned() }
+        Self { folder: folder.next_back(), script: "examples/bench/peers.py".to_owned() }
     }
 
     /// What came with the peers, as `name==version`.

@@ -1,7 +1,7 @@
 //! One run of a program, and what it cost.
 
 use std::fs;
-use std::io::{self, Read as _};
+use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -84,11 +84,12 @@ pub(crate) fn command(program: &str) -> Command {
 /// Runs a program with nothing of this process's environment but the path.
 pub(crate) fn run(program: &Program, home: &Path) -> Result<Sample> {
     let (name, arguments) = program.words.split_first().ok_or("an empty command line")?;
-    let messages = home.join("messages");
+    // Files, since a pipe that nobody empties holds a program up.
+    let (messages, output) = (home.join("messages"), home.join("output"));
     let mut command = command(name);
     command.args(arguments).env_clear().envs(base_environment(home)).process_group(0);
     command.envs(program.environment.iter().map(|(name, value)| (name, value)));
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(fs::File::create(&messages)?);
+    command.stdin(Stdio::null()).stdout(fs::File::create(&output)?).stderr(fs::File::create(&messages)?);
     let start = Instant::now();
     let mut child = command.spawn().map_err(|error| format!("{name}: {error}"))?;
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or("no process id")?;
@@ -103,8 +104,7 @@ pub(crate) fn run(program: &Program, home: &Path) -> Result<Sample> {
     // It is dead, and not yet gone: its accounts can be read.
     let (user, system) = cpu_of(child.id())?;
     let disk = disk_of(child.id()).unwrap_or(0);
-    let mut output = String::new();
-    child.stdout.take().map(|mut stdout| stdout.read_to_string(&mut output)).transpose()?;
+    let output = String::from_utf8_lossy(&fs::read(output)?).into_owned();
     let status = child.wait()?;
     if !was_killed && status.success() == program.fails {
         let messages = String::from_utf8_lossy(&fs::read(&messages)?).into_owned();

@@ -19,7 +19,7 @@ use super::servers::{Object, Server};
 use super::{Bench, Result};
 
 /// What the downloader starts with, and stays at where the hash is what limits it.
-const CONNECTIONS: u64 = 2;
+const CONNECTIONS: usize = 2;
 
 /// Bytes of a request.
 const PART: u64 = 16 << 20;
@@ -60,7 +60,7 @@ async fn discard(store: &dyn Store, sha256: &Sha256, size: u64) -> Result<()> {
         }
         Ok::<u64, sacker::error::Error>(received)
     };
-    let parts = stream::iter(0..size.div_ceil(PART)).map(part).buffer_unordered(CONNECTIONS as usize);
+    let parts = stream::iter(0..size.div_ceil(PART)).map(part).buffer_unordered(CONNECTIONS);
     let received = parts.try_fold(0, |sum, part| async move { Ok(sum + part) }).await?;
     if received == size { Ok(()) } else { Err(format!("{received} of {size} bytes came").into()) }
 }

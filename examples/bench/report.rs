@@ -1,5 +1,6 @@
 //! What a run prints and keeps: a line for people, a line of JSON, and the section of `docs/benchmarks.md`.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
@@ -193,7 +194,7 @@ fn section(bench: &Bench) -> String {
         bench.worst / 1e9,
         bench.best / 1e9,
     );
-    text.push_str(&format!("Beside {}; {}.\n", peers(bench), tools().join(", ")));
+    let _ = writeln!(text, "Beside {}; {}.", peers(bench), tools().join(", "));
     if bench.options.is_busy {
         text.push_str("**Other programs used the machine meanwhile: these figures are worth nothing.**\n");
     }
@@ -204,7 +205,7 @@ fn section(bench: &Bench) -> String {
         let verdict = bench.judge(comparison).verdict.words();
         let cells = [*row, case, against, &result(bench, comparison), &bounds(comparison.bounds), verdict];
         let cells = cells.map(|cell| cell.replace('|', "\\|"));
-        text.push_str(&format!("| {} |\n", cells.join(" | ")));
+        let _ = writeln!(text, "| {} |", cells.join(" | "));
     }
     text
 }

@@ -12,7 +12,7 @@ use super::process::{command, cpu_of};
 use super::{Bench, Result};
 
 /// How long a server may take until it answers.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// An object on a server: its sha256, which is its key, and its size in bytes.
 #[derive(Debug, Clone)]

@@ -188,7 +188,7 @@ pub(super) fn cpu(bench: &mut Bench) -> Result<()> {
     }
     for (name, settings, bounds) in contenders {
         let contender = |program| bench.contender(name, program, &server, check());
-        match bench.better(settings.into_iter().map(contender).collect()) {
+        match Bench::better(settings.into_iter().map(contender).collect()) {
             Ok(mut contender) => {
                 let case = format!("{name}: {case}");
                 bench.contest(

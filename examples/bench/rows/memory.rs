@@ -42,7 +42,7 @@ pub(super) fn run(bench: &mut Bench) -> Result<()> {
                 continue;
             }
             let contender = |program| bench.contender(name, program, &server, check());
-            match bench.better(settings.into_iter().map(contender).collect()) {
+            match Bench::better(settings.into_iter().map(contender).collect()) {
                 Ok(mut peer) => {
                     let peak = mebibytes(peer.run()?.rss);
                     bench.figure((ROW, &case), name, (peak, "MiB"), Bounds::at_most(None, None));
