@@ -116,7 +116,7 @@ impl Bench {
     /// The faster of several settings, by one run each, which also warms everything up.
     pub(crate) fn better<'a>(contenders: Vec<Contender<'a>>) -> Result<Contender<'a>> {
         let mut best: Option<(f64, Contender<'a>)> = None;
-        let mut failure = "it is not there: testbed/get peers".to_owned();
+        let mut failure = "missing: testbed/get peers, or a package of the machine".to_owned();
         for mut contender in contenders {
             match contender.run() {
                 Ok(sample) if best.as_ref().is_none_or(|(seconds, _)| sample.seconds < *seconds) => {
