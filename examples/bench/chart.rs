@@ -14,7 +14,7 @@ pub(crate) struct Bar {
 /// Pixels.
 const ROW: f64 = 22.0;
 const TOP: f64 = 56.0;
-const LEFT: f64 = 330.0;
+const LEFT: f64 = 430.0;
 const WIDTH: f64 = 430.0;
 const RIGHT: f64 = 60.0;
 

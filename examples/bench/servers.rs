@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -44,7 +44,7 @@ impl Drop for Server {
 impl Server {
     /// Starts `blobserve` with these options.
     pub(crate) fn blobserve(bench: &Bench, options: &[String]) -> Result<Self> {
-        let mut child = command(&bench.programs.blobserve).args(options).stdout(Stdio::piped()).spawn()?;
+        let mut child = server(&bench.programs.blobserve).args(options).stdout(Stdio::piped()).spawn()?;
         let output = child.stdout.take().ok_or("no output")?;
         let scheme = if options.iter().any(|option| option == "--tls") { "https" } else { "http" };
         let mut server = Self {
@@ -78,7 +78,7 @@ impl Server {
         let ports = [free_port()?, free_port()?];
         let folder = bench.work().join(name);
         let log = fs::File::create(bench.work().join(format!("{name}.log")))?;
-        let mut command = command("testbed/run");
+        let mut command = server("testbed/run");
         command.arg(name).arg(&folder).arg(ports[0].to_string());
         if name == "minio" {
             command.arg(ports[1].to_string());
@@ -110,6 +110,13 @@ impl Server {
     pub(crate) fn store(&self, bucket: &str) -> String {
         format!("s3://{bucket}?endpoint={}", self.endpoint)
     }
+}
+
+/// A server that does not outlive this process, however that ends.
+fn server(program: &str) -> Command {
+    let mut command = command("setpriv");
+    command.args(["--pdeathsig", "KILL", program]);
+    command
 }
 
 /// What `blobserve` counted.
