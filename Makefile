@@ -6,6 +6,9 @@ SHELL := /bin/bash
 # One target directory for everything, so that nothing is compiled twice.
 export CARGO_TERM_PROGRESS_WHEN ?= never
 
+# Where cargo puts what it builds.
+TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+
 # How long each decoder is fuzzed by `make test` and `make fuzz`.
 FUZZ_SECONDS ?= 60
 
@@ -48,15 +51,29 @@ soak: testbed image ## Run tests at a night's figures (GROUP=ledger, faults-dyna
 	@soak/run $(GROUP)
 
 .PHONY: bench
-bench: testbed ## Measure the operator beside a plain loop at a night's figures (rows op-* of docs/benchmarks.md)
-	$(say) "building what is released, and the tests"
-	cargo build --quiet --release --bin sacker-operator
+bench: testbed image ## Measure downloads and uploads beside other programs, then the operator beside a plain loop (docs/benchmarks.md; ONLY=<row>)
+	$(say) "what is measured beside ours"
+	@testbed/get peers || echo "some peers are missing; their rows will say so"
+	$(say) "building what is released, and the measuring programs"
+	cargo build --quiet --release --bins --example bench --example blobserve
+	@status=0; \
+	if [[ '$(ONLY)' != op-* ]]; then \
+		SACKER_BENCH_INIT=$(TARGET)/image/root/sacker-init $(TARGET)/release/examples/bench \
+			$(if $(ONLY),--only $(ONLY),--docs docs) $(BENCH_FLAGS) || status=$$?; \
+	fi; \
+	if [[ -z '$(ONLY)' || '$(ONLY)' == op-* ]]; then $(MAKE) --no-print-directory bench-operator || status=$$?; fi; \
+	exit $$status
+
+# The rows op-*, which are tests of the operator at a night's figures.
+.PHONY: bench-operator
+bench-operator:
+	$(say) "building the tests"
 	cargo build --quiet --bins --tests
 	$(say) "many objects (some minutes)"
 	@mkdir -p target/bench
 	@rm -f target/bench/summary
 	SACKER_TIER=soak SACKER_SUMMARY=$(CURDIR)/target/bench/summary \
-		SACKER_BENCH_OPERATOR=$${CARGO_TARGET_DIR:-$(CURDIR)/target}/release/sacker-operator \
+		SACKER_BENCH_OPERATOR=$(TARGET)/release/sacker-operator \
 		cargo test --quiet --test it -- --include-ignored --test-threads=1 operator::rates operator::scale operator::chaos
 	@sed 's/^SUMMARY //' target/bench/summary
 
