@@ -34,6 +34,8 @@ const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
 pub(super) struct Temporary {
     place: Arc<Place>,
     name: OsString,
+    /// Holds the lock until the name is gone: whoever opened the file meanwhile must not take it for a leftover.
+    file: File,
     /// Bytes of whole parts in it.
     kept: Arc<AtomicU64>,
     /// Whether another process may go on with it.
@@ -51,22 +53,22 @@ impl Temporary {
             && files::claim(&file)?
             && is_own(place, &name, &file)
         {
-            return Ok((Self::of(place, name, true), file));
+            return Ok((Self::of(place, name, true, file.try_clone()?), file));
         }
         loop {
             let name = OsString::from(format!(".sacker-{}.partial", uuid::Uuid::new_v4().simple()));
             let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
             let file = place.open_beneath(&name, flags, PRIVATE)?;
-            let temporary = Self::of(place, name, false);
+            let temporary = Self::of(place, name, false, file.try_clone()?);
             if files::claim(&file)? {
                 return Ok((temporary, file));
             }
         }
     }
 
-    fn of(place: &Arc<Place>, name: OsString, is_named_by_blob: bool) -> Self {
+    fn of(place: &Arc<Place>, name: OsString, is_named_by_blob: bool, file: File) -> Self {
         let is_left = AtomicBool::new(false);
-        Self { place: Arc::clone(place), name, kept: Arc::default(), is_left, is_named_by_blob }
+        Self { place: Arc::clone(place), name, file, kept: Arc::default(), is_left, is_named_by_blob }
     }
 
     /// Its name in the directory of the destination.
@@ -90,22 +92,32 @@ impl Drop for Temporary {
         if self.is_left.load(Ordering::Relaxed) && self.kept.load(Ordering::Relaxed) > 0 {
             return;
         }
-        // After a rename there is nothing under this name.
-        let _ = rustix::fs::unlinkat(self.place.directory(), &self.name, AtFlags::empty());
+        // After a rename there is nothing under this name, or already the file of somebody who fetches the same blob.
+        if is_named(&self.place, &self.name, &self.file) {
+            let _ = rustix::fs::unlinkat(self.place.directory(), &self.name, AtFlags::empty());
+        }
     }
 }
 
 /// Whether a file that was found, and locked, is a temporary one that nobody else can change. Whoever held the lock before may
 /// have given it its final name meanwhile.
 fn is_own(place: &Place, name: &OsStr, file: &File) -> bool {
+    is_named(place, name, file)
+        && file.metadata().is_ok_and(|found| {
+            found.is_file()
+                && found.mode() & 0o7777 == 0o600
+                && found.uid() == rustix::process::geteuid().as_raw()
+                && found.nlink() == 1
+        })
+}
+
+/// Whether this name leads to this very file.
+fn is_named(place: &Place, name: &OsStr, file: &File) -> bool {
     let named = rustix::fs::statat(place.directory(), name, AtFlags::SYMLINK_NOFOLLOW);
-    file.metadata().is_ok_and(|found| {
-        found.is_file()
-            && named.is_ok_and(|named| (named.st_dev, named.st_ino) == (found.dev(), found.ino()))
-            && found.mode() & 0o7777 == 0o600
-            && found.uid() == rustix::process::geteuid().as_raw()
-            && found.nlink() == 1
-    })
+    let same = |found: std::fs::Metadata| {
+        named.is_ok_and(|named| (named.st_dev, named.st_ino) == (found.dev(), found.ino()))
+    };
+    file.metadata().is_ok_and(same)
 }
 
 /// Removes temporary files that no living process holds, but for those of blobs that are about to be fetched.
