@@ -87,6 +87,7 @@ pub(crate) fn run(program: &Program, home: &Path) -> Result<Sample> {
     // Files, since a pipe that nobody empties holds a program up.
     let (messages, output) = (home.join("messages"), home.join("output"));
     let mut command = command(name);
+    // Its group is its own, so that all of it can be killed; `make bench` interrupted leaves it to end by itself.
     command.args(arguments).env_clear().envs(base_environment(home)).process_group(0);
     command.envs(program.environment.iter().map(|(name, value)| (name, value)));
     command.stdin(Stdio::null()).stdout(fs::File::create(&output)?).stderr(fs::File::create(&messages)?);
