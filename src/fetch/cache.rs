@@ -11,9 +11,10 @@ use std::time::{Duration, SystemTime};
 
 use rustix::fs::{Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 
-use super::{Artifact, Fetched, Form, Options, Target, blocking, fetch_from, is_corrupt};
+use super::pipeline::hash_file;
+use super::{Artifact, Fetched, Form, Options, Target, blocking, fetch_from, is_absent_blob, is_corrupt};
 use crate::connect::Connect;
-use crate::error::{Error, Meaning, Missing, Result};
+use crate::error::{Error, Meaning, Result};
 use crate::model::Sha256;
 use crate::store::{self, Progress, Store};
 
@@ -58,8 +59,9 @@ impl Cache {
         progress: Progress<'_>,
     ) -> Result<Fetched> {
         match self.take(artifact, target, options).await {
-            Err(error) if is_absent(&error) => {}
-            Err(error) if is_corrupt(&error) => {
+            Err(error) if is_absent_blob(&error) => {}
+            // What is wrong may be the record, or the archive, and not the entry.
+            Err(error) if is_corrupt(&error) && !self.is_whole(&artifact.sha256).await => {
                 tracing::warn!("{error}; the cache has a spoilt entry, it is fetched again");
                 self.remove(&artifact.sha256).await?;
             }
@@ -68,7 +70,7 @@ impl Cache {
         let _lock = self.lock(&artifact.sha256).await?;
         // Somebody else may have fetched it while we waited.
         match self.take(artifact, target, options).await {
-            Err(error) if is_absent(&error) => {}
+            Err(error) if is_absent_blob(&error) => {}
             outcome => return outcome,
         }
         let entry = Artifact { basename: None, mode: Some(0o644), ..artifact.clone() };
@@ -85,7 +87,7 @@ impl Cache {
         }
         match self.take(artifact, target, options).await {
             // Another process found the cache full meanwhile.
-            Err(error) if is_absent(&error) => {
+            Err(error) if is_absent_blob(&error) => {
                 super::fetch_with(store, artifact, target, options, progress).await
             }
             outcome => outcome,
@@ -118,6 +120,12 @@ impl Cache {
                 Err(fs::TryLockError::Error(error)) => return Err(Error::local("lock", &path, error)),
             }
         }
+    }
+
+    /// Whether the cache has the blob, with the right bytes.
+    async fn is_whole(&self, sha256: &Sha256) -> bool {
+        let Ok(file) = File::open(self.directory.join(sha256.to_string())) else { return false };
+        hash_file(file).await.is_ok_and(|found| found == *sha256)
     }
 
     async fn remove(&self, sha256: &Sha256) -> Result<()> {
@@ -180,10 +188,6 @@ fn surplus(mut entries: Vec<(SystemTime, u64, PathBuf)>, most: u64, newest: &Pat
         }
     }
     gone
-}
-
-fn is_absent(error: &Error) -> bool {
-    matches!(error.meaning(), Meaning::NotFound(Missing::Blob(_)))
 }
 
 #[cfg(test)]

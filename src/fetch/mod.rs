@@ -32,6 +32,8 @@ use self::place::Place;
 use self::plan::Sizes;
 use self::reception::Source;
 use self::temporary::Temporary;
+#[cfg(feature = "init")]
+use crate::error::Missing;
 use crate::error::{Error, Meaning, Result, io_reason};
 use crate::model::{PinnedSpec, Sha256, VersionRecord, safe_mode};
 use crate::store::{Progress, Store};
@@ -239,7 +241,6 @@ async fn fetch_from(
     };
     let path = destination.path();
     let wanted: Vec<Sha256> = options.also_wanted.iter().copied().chain([artifact.sha256]).collect();
-    // What killed processes left goes also when the file can stay: nobody else would ever remove it.
     #[cfg(feature = "init")]
     let is_unpacked = options.form == Form::Unpacked;
     let place = blocking(move || {
@@ -248,6 +249,7 @@ async fn fetch_from(
             unpack::make_directory(&destination.directory);
         }
         let place = Place::open(destination)?;
+        // Also when the file can stay: nobody else would ever remove what killed processes left.
         temporary::sweep(&place, &wanted);
         Ok(place)
     });
@@ -296,6 +298,12 @@ async fn fetch_from(
 
 fn is_corrupt(error: &Error) -> bool {
     matches!(error.meaning(), Meaning::Corrupt { .. })
+}
+
+/// Whether a store does not have the blob.
+#[cfg(feature = "init")]
+pub(crate) fn is_absent_blob(error: &Error) -> bool {
+    matches!(error.meaning(), Meaning::NotFound(Missing::Blob(_)))
 }
 
 /// One try to bring a blob into a temporary file beside its place.

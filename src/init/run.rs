@@ -14,8 +14,8 @@ use super::resolve::resolve;
 use super::settings::Settings;
 use crate::connect::Connect;
 use crate::environment::Environment;
-use crate::error::{Error, Meaning, Missing, Result};
-use crate::fetch::{self, Artifact, Budget, Cache, Fetched, Form, Options, Target};
+use crate::error::{Error, Result};
+use crate::fetch::{self, Artifact, Budget, Cache, Fetched, Form, Options, Target, is_absent_blob};
 use crate::ledger::{self, Ledger};
 use crate::store::{self, Store};
 
@@ -179,10 +179,6 @@ impl Run<'_> {
             self.store.place()
         ))
     }
-}
-
-fn is_absent_blob(error: &Error) -> bool {
-    matches!(error.meaning(), Meaning::NotFound(Missing::Blob(_)))
 }
 
 /// Two blobs for one file would leave the one that comes last.

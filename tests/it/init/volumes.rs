@@ -185,8 +185,13 @@ async fn an_archive_is_unpacked_into_the_directory() {
 
         let hostile = home.add_as(PACKAGE, &archive("../x", EntryType::Regular, b""), "app.tar", 0o644).await;
         let before = names(&home.path(""));
+        assert!(before.contains(&"cache".to_owned()));
         home.run(&[&arguments(&hostile), "--extract"])
             .expect(5, "its entry '../x' leads out of the directory");
+        let ran = home.run(&[&arguments(&hostile), "--extract", "--cache", &cache(&home)]);
+        assert!(!ran.expect(5, "leads out").stderr.contains("spoilt"), "{}", ran.stderr);
+        let ran = home.run(&[&arguments(&hostile), "--extract", "--cache", &cache(&home)]);
+        assert!(!ran.expect(5, "leads out").stderr.contains("spoilt"), "the entry is whole: {}", ran.stderr);
         assert_eq!(fs::read(to.join("bin/run")).expect("read"), b"two", "what was there stays");
         assert_eq!(names(&home.path("")), before);
     }
