@@ -55,7 +55,8 @@ bench: testbed image ## Measure downloads and uploads beside other programs, the
 	$(say) "what is measured beside ours"
 	@testbed/get peers || echo "some peers are missing; their rows will say so"
 	$(say) "building what is released, and the measuring programs"
-	cargo build --quiet --release --bins --example bench --example blobserve
+	cargo build --quiet --release --bins --example bench --example blobserve --example reflector
+	cargo build --quiet --profile operator --no-default-features --features operator --bin sacker-operator
 	@status=0; \
 	if [[ '$(ONLY)' != op-* ]]; then \
 		SACKER_BENCH_INIT=$(TARGET)/image/root/sacker-init $(TARGET)/release/examples/bench \
@@ -73,7 +74,7 @@ bench-operator:
 	@mkdir -p target/bench
 	@rm -f target/bench/summary
 	SACKER_TIER=soak SACKER_SUMMARY=$(CURDIR)/target/bench/summary \
-		SACKER_BENCH_OPERATOR=$(TARGET)/release/sacker-operator \
+		SACKER_BENCH_OPERATOR=$(TARGET)/operator/sacker-operator SACKER_BENCH_REFLECTOR=$(TARGET)/release/examples/reflector \
 		cargo test --quiet --test it -- --include-ignored --test-threads=1 operator::rates operator::scale operator::chaos
 	@sed 's/^SUMMARY //' target/bench/summary
 

@@ -14,6 +14,7 @@ use kube::runtime::WatchStreamExt as _;
 use kube::runtime::reflector::{Store, store::Writer};
 use kube::runtime::watcher;
 use kube::{Client, CustomResourceExt, Resource};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
@@ -21,7 +22,7 @@ use tracing::{info, warn};
 use super::backoff::jitter;
 use super::context::{Context, Name};
 use super::error::is_status;
-use super::guarded::Guarded;
+use super::guarded::{Guarded, Kept};
 use super::http::Readiness;
 use super::metrics::Objects;
 use super::watch::{Change, drive, events};
@@ -63,32 +64,32 @@ impl Writers {
             (self.ledgers.as_reader(), self.packages.as_reader(), self.tags.as_reader());
         Objects::new(move || {
             let mut counts = Vec::new();
-            count(&mut counts, "SackerLedger", &ledgers, |object| {
-                object.status.as_ref().map(|status| status.conditions.as_slice())
-            });
-            count(&mut counts, "SackerPackage", &packages, |object| {
-                object.status.as_ref().map(|status| status.conditions.as_slice())
-            });
-            count(&mut counts, "SackerTag", &tags, |object| {
-                object.status.as_ref().map(|status| status.conditions.as_slice())
-            });
+            count(&mut counts, "SackerLedger", &ledgers);
+            count(&mut counts, "SackerPackage", &packages);
+            count(&mut counts, "SackerTag", &tags);
             counts
         })
     }
+}
+
+/// What of a status is counted.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Conditions {
+    conditions: Vec<Condition>,
 }
 
 fn count<K>(
     counts: &mut Vec<(&'static str, &'static str, i64)>,
     kind: &'static str,
     cache: &Store<Guarded<K>>,
-    conditions: impl Fn(&K) -> Option<&[Condition]>,
 ) where
-    K: Resource<DynamicType = ()> + Clone + 'static,
+    K: Kept<DynamicType = ()> + 'static,
 {
     let mut by_reason = std::collections::BTreeMap::new();
     for object in cache.state() {
-        let found = object.0.as_ref().ok().and_then(&conditions);
-        let ready = found.and_then(|conditions| find(conditions, ConditionType::Ready));
+        let Conditions { conditions } = object.status_as().unwrap_or_default();
+        let ready = find(&conditions, ConditionType::Ready);
         // Only our own words: a reason that somebody wrote by hand must not become a label.
         let reason =
             ready.and_then(|ready| Reason::ALL.iter().find(|reason| reason.as_str() == ready.reason));

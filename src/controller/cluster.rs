@@ -35,9 +35,8 @@ pub enum Ledger {
 }
 
 /// The SackerLedger of this name, as an object that can be read.
-pub fn ledger_object(context: &Context, name: &str) -> Option<Arc<SackerLedger>> {
-    let found = context.ledgers.cache.get(&ObjectRef::new(name))?;
-    found.0.as_ref().ok().map(|ledger| Arc::new(ledger.clone()))
+pub fn ledger_object(context: &Context, name: &str) -> Option<SackerLedger> {
+    context.ledgers.cache.get(&ObjectRef::new(name))?.read().ok()
 }
 
 /// The SackerLedger of this name, opened if it can be used. Makes no request.

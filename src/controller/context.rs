@@ -13,7 +13,7 @@ use kube::{Client, Resource as _};
 use super::backoff::Backoffs;
 use super::error::Failure;
 use super::events::Events;
-use super::guarded::Guarded;
+use super::guarded::{Guarded, Kept};
 use super::index::Index;
 use super::lease::Guard;
 use super::ledger::Probed;
@@ -72,8 +72,7 @@ pub struct Policy {
 /// One kind of ours: its objects, who asks for what, and who is to be looked at.
 pub struct Kind<K>
 where
-    Guarded<K>: kube::Resource<DynamicType = ()>,
-    K: 'static,
+    K: Kept<DynamicType = ()> + 'static,
 {
     /// The objects, as last seen.
     pub cache: Store<Guarded<K>>,
@@ -85,8 +84,7 @@ where
 
 impl<K> Kind<K>
 where
-    Guarded<K>: kube::Resource<DynamicType = ()>,
-    K: 'static,
+    K: Kept<DynamicType = ()> + 'static,
 {
     /// A kind whose objects are in `cache`.
     pub fn new(cache: Store<Guarded<K>>) -> Self {
@@ -96,8 +94,7 @@ where
 
 impl<K> fmt::Debug for Kind<K>
 where
-    Guarded<K>: kube::Resource<DynamicType = ()>,
-    K: 'static,
+    K: Kept<DynamicType = ()> + 'static,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Kind").finish_non_exhaustive()

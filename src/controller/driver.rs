@@ -24,14 +24,14 @@ use tracing::{debug, error, info, warn};
 use super::CONCURRENCY;
 use super::context::{Context, Kind, Name};
 use super::error::Failure;
-use super::guarded::Guarded;
+use super::guarded::{Guarded, Kept};
 use super::status;
 use crate::api::Reason;
 use crate::api::conditions::Summary;
 
 /// A kind of object that a controller looks after.
 pub(super) trait Reconcile:
-    Resource<DynamicType = ()>
+    Kept<DynamicType = (), Spec: Send + Sync>
     + HasStatus<Status: Clone + PartialEq + Serialize + DeserializeOwned>
     + Clone
     + Debug
@@ -84,35 +84,32 @@ where
 
 async fn pass<K: Reconcile>(object: Arc<Guarded<K>>, context: Arc<Context>) -> Result<Action, Failure> {
     let start = context.clock.monotonic();
-    let result = match &object.0 {
+    let metadata = object.meta();
+    let result = match object.read() {
         Ok(readable) => {
-            let work = Arc::new(readable.clone()).reconcile(context.clone());
+            let work = Arc::new(readable).reconcile(context.clone());
             match AssertUnwindSafe(work).catch_unwind().await {
                 Ok(result) => result,
                 Err(panic) => panicked::<K>(&object, &context, words(panic.as_ref())).await,
             }
         }
-        Err(invalid) if invalid.metadata.deletion_timestamp.is_some() => {
-            K::let_go(invalid.metadata.clone(), context.clone()).await.map(|()| Action::await_change())
+        Err(_) if metadata.deletion_timestamp.is_some() => {
+            K::let_go(metadata.clone(), context.clone()).await.map(|()| Action::await_change())
         }
-        Err(invalid) => {
-            let message = format!("the object cannot be read: {}", invalid.error);
+        Err(error) => {
+            let message = format!("the object cannot be read: {error}");
             let summary = Summary::stalled(Reason::InvalidSpec, message);
             status::write_conditions::<K>(&context, K::MANAGER, &*object, &summary)
                 .await
                 .map(|()| Action::await_change())
         }
     };
-    let result = result.map(|action| match &object.0 {
+    let result = result.map(|action| {
+        let shown = K::objects(&context).cache.get(&ObjectRef::from_obj(&*object));
         // Corrected a moment ago, and wrong again: that waits, so that nobody writes in circles.
-        Ok(readable) if context.written.is_foreign(readable) => Action::requeue(status::CORRECTIONS),
-        _ => action,
+        let is_forged = shown.is_some_and(|shown| context.written.is_forged(&shown));
+        if is_forged { Action::requeue(status::CORRECTIONS) } else { action }
     });
-    if result.is_ok()
-        && let Some(shown) = K::objects(&context).cache.get(&ObjectRef::from_obj(&*object))
-    {
-        context.written.shown(&shown);
-    }
     let time = context.clock.monotonic().saturating_sub(start);
     context.metrics.passed(K::NAME, time, result.as_ref().err().map(Failure::reason));
     if let (Ok(_), Some(uid)) = (&result, object.uid()) {
@@ -189,6 +186,7 @@ mod tests {
     use crate::controller::lease::Guard;
     use crate::controller::metrics::{Metrics, Objects};
     use crate::controller::pool::{ConnectOpener, Pool};
+    use kube::core::object::HasSpec;
     use kube::runtime::reflector::store::Writer;
     use kube::{Client, Config};
     use prometheus_client::registry::Registry;
@@ -221,6 +219,23 @@ mod tests {
         }
         fn meta_mut(&mut self) -> &mut ObjectMeta {
             self.0.meta_mut()
+        }
+    }
+
+    impl HasSpec for Bomb {
+        type Spec = <SackerTag as HasSpec>::Spec;
+
+        fn spec(&self) -> &Self::Spec {
+            self.0.spec()
+        }
+        fn spec_mut(&mut self) -> &mut Self::Spec {
+            self.0.spec_mut()
+        }
+    }
+
+    impl Kept for Bomb {
+        fn assemble(metadata: ObjectMeta, spec: Self::Spec, status: Option<Self::Status>) -> Self {
+            Self(SackerTag::assemble(metadata, spec, status))
         }
     }
 
@@ -287,17 +302,17 @@ mod tests {
         (Arc::new(context), registry)
     }
 
-    fn object() -> Bomb {
-        let spec = serde_json::json!({ "package": "a", "tag": "live", "version": 1 });
-        let mut tag = SackerTag::new("live", serde_json::from_value(spec).expect("a spec"));
-        tag.metadata.uid = Some("uid".into());
-        Bomb(tag)
+    fn object() -> Guarded<Bomb> {
+        let object = serde_json::json!({
+            "metadata": { "name": "live", "uid": "uid" }, "spec": { "package": "a", "tag": "live", "version": 1 }
+        });
+        serde_json::from_value(object).expect("an object")
     }
 
     #[tokio::test]
     async fn a_panic_is_a_failure_of_one_pass_and_is_tried_again_later() {
         let (context, registry) = context();
-        let object = Arc::new(Guarded(Ok(object())));
+        let object = Arc::new(object());
         let outcome = pass(object.clone(), context.clone()).await;
         let Err(failure @ Failure::Panicked(_)) = outcome else { panic!("{outcome:?}") };
         assert_eq!(failure.to_string(), "panic: boom");

@@ -270,9 +270,9 @@ fn failed(lost: &Lost) -> Error {
 async fn act(context: &Arc<Context>, stop: CancellationToken) {
     context.metrics.leading(true);
     for object in context.ledgers.cache.state() {
-        if let Ok(ledger) = &object.0 {
+        if let Ok(ledger) = object.read() {
             let name = ledger.metadata.name.clone().unwrap_or_default();
-            context.polls.follow(context, &name, Some(ledger));
+            context.polls.follow(context, &name, Some(&ledger));
         }
     }
     let mut controllers = JoinSet::new();

@@ -21,7 +21,7 @@ use super::index::Key;
 use super::pool::OpenLedger;
 use super::views::Seen;
 use crate::api::conditions::{ConditionType, find};
-use crate::api::{SackerLedger, SackerTag};
+use crate::api::{SackerLedger, SackerTagSpec, SackerTagStatus};
 use crate::controller::duration;
 use crate::error::{Meaning, Missing, Result};
 use crate::ledger::ViewCache;
@@ -312,16 +312,16 @@ fn concerned_tags(context: &Context, ledger: &str, package: &PackageName, seen: 
         let Some(object) = context.tags.cache.get(&ObjectRef::new(name).within(namespace)) else {
             return false;
         };
-        let Ok(tag) = &object.0 else { return false };
-        is_first || tag.spec.follow.is_some() || !is_settled(tag, seen)
+        let Some(spec) = object.spec() else { return false };
+        is_first || spec.follow.is_some() || !is_settled(spec, object.status().as_ref(), seen)
     };
     context.tags.index.of_package(ledger, package.as_str()).into_iter().filter(concerns).collect()
 }
 
-fn is_settled(tag: &SackerTag, seen: &Seen) -> bool {
-    let (Seen::View(view), Some(status)) = (seen, &tag.status) else { return false };
+fn is_settled(spec: &SackerTagSpec, status: Option<&SackerTagStatus>, seen: &Seen) -> bool {
+    let (Seen::View(view), Some(status)) = (seen, status) else { return false };
     let ready = find(&status.conditions, ConditionType::Ready).is_some_and(|ready| ready.status == "True");
-    let there = view.tags.iter().find(|view| view.state.tag.as_str() == tag.spec.tag);
+    let there = view.tags.iter().find(|view| view.state.tag.as_str() == spec.tag);
     ready
         && there.is_some_and(|there| {
             there.record.is_some()

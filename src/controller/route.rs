@@ -9,10 +9,9 @@ use kube::core::object::HasStatus;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt as _};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use super::context::Context;
-use super::guarded::Guarded;
+use super::guarded::{Guarded, Kept};
 use super::index::{Key, Subject};
 use super::watch::Change;
 use crate::api::conditions::{ConditionType, find};
@@ -49,18 +48,13 @@ fn asks(object: &impl Resource) -> Asks {
 /// Whether a change is somebody's edit of a status that is ours to write.
 fn is_forged<K>(context: &Context, change: &Change<Guarded<K>>) -> bool
 where
-    K: Resource + HasStatus<Status: Clone + PartialEq + Serialize + DeserializeOwned> + Send + Sync + 'static,
+    K: Kept + HasStatus<Status: PartialEq + Serialize>,
 {
-    let Some(after) = &change.after else { return false };
-    let is_foreign = after.0.as_ref().is_ok_and(|object| context.written.is_foreign(object));
-    if !is_foreign {
-        context.written.shown(after);
-    }
-    is_foreign
+    change.after.as_ref().is_some_and(|after| context.written.is_forged(after))
 }
 
 fn tag_subject(object: &Guarded<SackerTag>) -> Option<Subject> {
-    object.0.as_ref().ok().map(|tag| (tag.spec.ledger.clone(), tag.spec.package.clone()))
+    object.spec().map(|spec| (spec.ledger.clone(), spec.package.clone()))
 }
 
 /// A SackerTag changed: itself, and all that claim the same tag when its claim did, since one of them may have it now. It is
@@ -74,17 +68,15 @@ pub(super) fn tag(context: &Context, change: &Change<Guarded<SackerTag>>) {
         context.tags.queue.wake(&ObjectRef::from_obj(object));
     }
     let claims = |object: &Guarded<SackerTag>| {
-        let owner = |tag: &SackerTag| tag.status.as_ref().and_then(|status| status.owner.clone());
-        let suspended = object.0.as_ref().is_ok_and(|tag| tag.spec.suspend);
-        (object.meta().deletion_timestamp.is_some(), suspended, object.0.as_ref().ok().and_then(owner))
+        let suspended = object.spec().is_some_and(|spec| spec.suspend);
+        let owner = object.status().and_then(|status| status.owner);
+        (object.meta().deletion_timestamp.is_some(), suspended, owner)
     };
     if let Some((ledger, package)) = subject.filter(|_| change.differs(claims)) {
         let same_tag = |(namespace, name): &Key| {
             let other = context.tags.cache.get(&ObjectRef::new(name).within(namespace));
-            match (other.as_deref().map(|other| &other.0), &object.0) {
-                (Some(Ok(other)), Ok(object)) => other.spec.tag == object.spec.tag,
-                _ => false,
-            }
+            let other = other.as_deref().and_then(Guarded::spec);
+            other.zip(object.spec()).is_some_and(|(other, spec)| other.tag == spec.tag)
         };
         let mut claimants = context.tags.index.of_package(&ledger, &package);
         claimants.retain(same_tag);
@@ -101,7 +93,7 @@ pub(super) fn tag(context: &Context, change: &Change<Guarded<SackerTag>>) {
 pub(super) fn package(context: &Context, change: &Change<Guarded<SackerPackage>>) {
     let Some(object) = change.object() else { return };
     let subject = |object: &Guarded<SackerPackage>| {
-        object.0.as_ref().ok().map(|package| (package.spec.ledger.clone(), package.spec.package.clone()))
+        object.spec().map(|spec| (spec.ledger.clone(), spec.package.clone()))
     };
     context.packages.index.set(&key(object), change.after.as_deref().and_then(subject));
     if is_forged(context, change) || change.differs(asks) {
@@ -120,22 +112,20 @@ pub(super) fn ledger(context: &Arc<Context>, change: &Change<Guarded<SackerLedge
         context.ledgers.queue.wake(&ObjectRef::from_obj(object));
     }
     let readiness = |object: &Guarded<SackerLedger>| {
-        let ready = |ledger: &SackerLedger| {
-            let conditions = ledger.status.as_ref().map(|status| status.conditions.as_slice());
-            find(conditions.unwrap_or_default(), ConditionType::Ready)
-                .map(|ready| (ready.status.clone(), ready.observed_generation, ready.reason.clone()))
-        };
-        (object.meta().generation, object.0.as_ref().ok().and_then(ready))
+        let conditions = object.status().map(|status| status.conditions).unwrap_or_default();
+        let ready = find(&conditions, ConditionType::Ready)
+            .map(|ready| (ready.status.clone(), ready.observed_generation, ready.reason.clone()));
+        (object.meta().generation, ready)
     };
     if change.differs(readiness) {
-        let readable = change.after.as_deref().and_then(|object| object.0.as_ref().ok());
+        let readable = change.after.as_deref().and_then(|object| object.read().ok());
         if context.guard.allows() {
-            context.polls.follow(context, &name, readable);
+            context.polls.follow(context, &name, readable.as_ref());
         }
         users(context, &name);
-        let uri = |object: &SackerLedger| object.spec.ledger.parse::<LedgerUri>().ok();
+        let uri = |object: &Guarded<SackerLedger>| object.spec()?.ledger.parse::<LedgerUri>().ok();
         let used: HashSet<LedgerUri> =
-            context.ledgers.cache.state().iter().filter_map(|object| uri(object.0.as_ref().ok()?)).collect();
+            context.ledgers.cache.state().iter().filter_map(|object| uri(object)).collect();
         context.pool.retain(&used);
     }
     if let (None, Some(uid)) = (&change.after, &object.meta().uid) {
@@ -153,7 +143,7 @@ fn users(context: &Context, ledger: &str) {
 /// A ledger went down or came back: its SackerLedgers, and everybody who uses them.
 pub(super) fn health(context: &Arc<Context>, uri: &LedgerUri) {
     for object in context.ledgers.cache.state() {
-        let Ok(ledger) = &object.0 else { continue };
+        let Ok(ledger) = object.read() else { continue };
         if ledger.spec.ledger.parse::<LedgerUri>().ok().as_ref() == Some(uri) {
             let name = object.name_any();
             context.ledgers.queue.wake(&ObjectRef::new(&name));
@@ -161,7 +151,7 @@ pub(super) fn health(context: &Arc<Context>, uri: &LedgerUri) {
             context.views.forget(&name);
             users(context, &name);
             // Asks for a round: what changed meanwhile should not wait for the next one.
-            context.polls.follow(context, &name, Some(ledger));
+            context.polls.follow(context, &name, Some(&ledger));
         }
     }
 }

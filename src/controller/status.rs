@@ -4,7 +4,6 @@
 //! write: computing the next status from it would move transition times back and forth. And somebody may edit a status:
 //! such an edit is noticed, never decided from, and undone.
 
-use std::any::Any;
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,7 +18,7 @@ use serde_json::{Value, json};
 
 use super::context::Context;
 use super::error::{Failure, is_status};
-use super::guarded::Guarded;
+use super::guarded::{Guarded, Kept};
 use crate::api::conditions::{Condition, Summary};
 use crate::crash_point::around;
 
@@ -30,35 +29,26 @@ pub(super) const CORRECTIONS: Duration = Duration::from_secs(10);
 /// The longest that a status may take to be written.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// A status, in the form that takes the least space: there is one per object, and it is rarely looked into.
-#[derive(Debug)]
-enum Known {
-    /// As JSON, until the cache shows it.
-    Text(String),
-    /// As part of an object of the cache, which is a [`Guarded`].
-    Shown(Arc<dyn Any + Send + Sync>),
-}
-
-impl Known {
-    fn status<K>(&self) -> Option<K::Status>
-    where
-        K: HasStatus<Status: Clone + DeserializeOwned> + 'static,
-    {
-        match self {
-            Self::Text(text) => serde_json::from_str(text).ok(),
-            Self::Shown(object) => object.downcast_ref::<Guarded<K>>()?.0.as_ref().ok()?.status().cloned(),
-        }
-    }
-}
-
 #[derive(Debug)]
 struct Entry {
     resource_version: u64,
-    status: Known,
+    /// As JSON, which takes the least space: there is one per object, and it is rarely looked into.
+    status: Arc<str>,
     /// Whether another one is on its way, which the watch may show before the answer is here.
     is_writing: bool,
     /// When (monotonic) somebody else's was last corrected.
     corrected: Option<Duration>,
+}
+
+impl Entry {
+    fn status<S: DeserializeOwned>(&self) -> Option<S> {
+        serde_json::from_str(&self.status).ok()
+    }
+
+    /// Whether an object of this version may have another status because somebody else wrote it.
+    fn is_older_than(&self, object: &impl Resource) -> bool {
+        !self.is_writing && version(object) > self.resource_version
+    }
 }
 
 /// The statuses that this process wrote, or found to be right, last; by uid.
@@ -83,7 +73,7 @@ impl Written {
     }
 
     fn note(&self, uid: String, resource_version: u64, status: &impl Serialize) {
-        let status = Known::Text(serde_json::to_string(status).unwrap_or_default());
+        let status = serde_json::to_string(status).unwrap_or_default().into();
         let mut entries = self.entries();
         let corrected = entries.get(&uid).and_then(|entry| entry.corrected);
         entries.insert(uid, Entry { resource_version, status, is_writing: false, corrected });
@@ -97,25 +87,29 @@ impl Written {
         }
     }
 
-    /// Notes that the cache shows this object: a status that is the same need not be kept twice.
-    pub fn shown<K>(&self, object: &Arc<Guarded<K>>)
+    /// Whether somebody else wrote the status that the cache shows. One that is as we wrote it need not be kept twice.
+    pub fn is_forged<K>(&self, object: &Guarded<K>) -> bool
     where
-        K: Resource + HasStatus<Status: Clone + PartialEq + DeserializeOwned> + Send + Sync + 'static,
+        K: Kept + HasStatus<Status: PartialEq + Serialize>,
     {
-        let Ok(readable) = &object.0 else { return };
         let mut entries = self.entries();
-        let Some(entry) = readable.meta().uid.as_ref().and_then(|uid| entries.get_mut(uid)) else { return };
-        if entry.is_writing || version(readable) < entry.resource_version {
-            return;
-        }
-        // What has this very version is what was noted; 0 is no version.
-        let is_same = || {
-            (entry.resource_version > 0 && version(readable) == entry.resource_version)
-                || readable.status() == entry.status.status::<K>().as_ref()
+        let Some(entry) = object.meta().uid.as_ref().and_then(|uid| entries.get_mut(uid)) else {
+            return false;
         };
-        if readable.status().is_some() && is_same() {
-            entry.status = Known::Shown(object.clone());
+        if entry.is_writing || version(object) < entry.resource_version {
+            return false;
         }
+        let Some(shown) = object.status_text() else {
+            return object.spec().is_some() && entry.is_older_than(object);
+        };
+        // What has this very version is what was noted; 0 is no version.
+        let is_noted = entry.resource_version > 0 && version(object) == entry.resource_version;
+        if is_noted || *shown == entry.status || object.status() == entry.status() {
+            entry.status = Arc::clone(shown);
+            return false;
+        }
+        entry.is_older_than(object)
+            && is_different(object.status().as_ref(), entry.status::<K::Status>().as_ref())
     }
 
     /// Whether a correction may be made at `now` (monotonic), which then counts as made.
@@ -140,7 +134,7 @@ impl Written {
         K: Resource + HasStatus<Status: Clone + Default + DeserializeOwned> + 'static,
     {
         let uid = object.meta().uid.as_deref().unwrap_or_default();
-        let ours = self.entries().get(uid).and_then(|entry| entry.status.status::<K>());
+        let ours = self.entries().get(uid).and_then(Entry::status);
         ours.unwrap_or_else(|| object.status().cloned().unwrap_or_default())
     }
 
@@ -153,13 +147,14 @@ impl Written {
     {
         let entries = self.entries();
         let Some(entry) = object.meta().uid.as_ref().and_then(|uid| entries.get(uid)) else { return false };
-        if entry.is_writing || version(object) <= entry.resource_version {
-            return false;
-        }
-        let ours = entry.status.status::<K>();
-        let value = |status| without_times(serde_json::to_value(status).unwrap_or_default());
-        object.status() != ours.as_ref() && value(object.status()) != value(ours.as_ref())
+        entry.is_older_than(object) && is_different(object.status(), entry.status().as_ref())
     }
+}
+
+/// Whether two statuses differ in more than times.
+fn is_different<S: PartialEq + Serialize>(one: Option<&S>, other: Option<&S>) -> bool {
+    let value = |status| without_times(serde_json::to_value(status).unwrap_or_default());
+    one != other && value(one) != value(other)
 }
 
 /// A status without the times that say only when somebody looked.
@@ -395,20 +390,31 @@ mod tests {
     #[test]
     fn what_the_cache_shows_is_kept_once() {
         let written = Written::default();
-        let shared = |object| Arc::new(Guarded(Ok::<SackerLedger, _>(object)));
-        let is_shared = || matches!(written.entries()["uid"].status, Known::Shown(_));
+        let shown = |object: &SackerLedger| -> Guarded<SackerLedger> {
+            serde_json::from_value(serde_json::to_value(object).expect("JSON")).expect("an object")
+        };
+        let is_shared = |object: &Guarded<SackerLedger>| {
+            let entries = written.entries();
+            object.status_text().is_some_and(|text| Arc::ptr_eq(text, &entries["uid"].status))
+        };
         let (ours, forged) = (status(1, "2026-11-21T10:00:00Z"), status(9, "2026-11-21T10:00:00Z"));
-        written.shown(&shared(object(5, &ours)));
+        assert!(!written.is_forged(&shown(&object(5, &forged))), "nothing is known yet");
         written.confirm(&object(5, &ours), &ours);
-        for (resource_version, found) in [(4, &ours), (6, &forged)] {
-            written.shown(&shared(object(resource_version, found)));
-            assert!(!is_shared(), "{resource_version}");
+        for (resource_version, found, is_forged) in
+            [(4, &ours, false), (4, &forged, false), (6, &forged, true)]
+        {
+            let found = shown(&object(resource_version, found));
+            assert_eq!(written.is_forged(&found), is_forged, "{resource_version}");
+            assert!(!is_shared(&found), "{resource_version}");
         }
-        let kept = shared(object(6, &ours));
-        written.shown(&kept);
-        assert!(is_shared() && Arc::strong_count(&kept) == 2);
-        assert!(!written.is_foreign(&object(7, &ours)) && written.is_foreign(&object(7, &forged)));
-        written.shown(&shared(object(7, &forged)));
+        let found = shown(&object(6, &ours));
+        assert!(!written.is_forged(&found) && is_shared(&found));
+        let found = shown(&object(6, &status(1, "2026-11-21T11:00:00Z")));
+        assert!(!written.is_forged(&found) && !is_shared(&found), "a time");
+        let mut bare = object(7, &ours);
+        bare.status = None;
+        assert!(written.is_forged(&shown(&bare)), "it was taken away");
+        assert!(written.is_forged(&shown(&object(7, &forged))));
         assert_eq!(written.latest(&object(7, &forged)), ours, "a forged one is never gone on from");
     }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use kube::ResourceExt as _;
 use kube::runtime::reflector::ObjectRef;
+use kube::{Resource as _, ResourceExt as _};
 
 use super::decide::{ClusterView, LedgerState, LedgerView, Mover, Pointer, Target, Wish, before_ledger};
 use super::follow;
@@ -16,6 +16,7 @@ use crate::api::{EventStatus, Reason, SackerTag, SackerTagSpec, SackerTagStatus}
 use crate::controller::cluster::{self, Ledger};
 use crate::controller::context::Context;
 use crate::controller::duration;
+use crate::controller::guarded::Guarded;
 use crate::controller::pool::OpenLedger;
 use crate::controller::views::Seen;
 use crate::error::{Error, Result};
@@ -184,11 +185,10 @@ fn rival(context: &Context, me: &SackerTag, names: &Names, access: &[AccessRule]
             name: title(object),
         }
     };
-    let is_rival = |other: &SackerTag| {
-        other.spec.tag == me.spec.tag
-            && other.metadata.uid != me.metadata.uid
-            && other.metadata.deletion_timestamp.is_none()
-            && !other.spec.suspend
+    let is_rival = |other: &Guarded<SackerTag>| {
+        other.spec().is_some_and(|spec| spec.tag == me.spec.tag && !spec.suspend)
+            && other.meta().uid != me.metadata.uid
+            && other.meta().deletion_timestamp.is_none()
             && {
                 let namespace = other.namespace().unwrap_or_default();
                 cluster::denial(context, access, &namespace, &names.package, Verb::Tag).is_none()
@@ -198,10 +198,8 @@ fn rival(context: &Context, me: &SackerTag, names: &Names, access: &[AccessRule]
     let others: Vec<Claimant> = kin
         .into_iter()
         .filter_map(|(namespace, name)| context.tags.cache.get(&ObjectRef::new(&name).within(&namespace)))
-        .filter_map(|object| {
-            let other = object.0.as_ref().ok()?;
-            is_rival(other).then(|| claimant(other))
-        })
+        .filter(|other| is_rival(other))
+        .filter_map(|other| other.read().ok().map(|other| claimant(&other)))
         .collect();
     better_claim(&claimant(me), &others).map(|other| other.name.clone())
 }

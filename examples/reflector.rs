@@ -1,0 +1,56 @@
+//! What an operator cannot do without: lists SackerLedgers, SackerPackages and SackerTags and keeps them in caches, and
+//! nothing else. `make bench` holds the operator's restart against it.
+//!
+//! Reads `KUBECONFIG`. Once all are listed it writes one line, `objects=<number> rss=<bytes>`, and ends.
+
+use std::error::Error;
+use std::fmt::Debug;
+use std::fs::read_to_string;
+use std::future::ready;
+use std::pin::pin;
+
+use futures::StreamExt as _;
+use kube::runtime::reflector::{self, store::Writer};
+use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::{Api, Client, Resource};
+use sacker::api::{SackerLedger, SackerPackage, SackerTag};
+use serde::de::DeserializeOwned;
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+/// Follows all objects of a kind until they are listed. Returns their cache.
+async fn listed<K>(client: Client) -> Result<reflector::Store<K>, Failure>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    let writer = Writer::default();
+    let cache = writer.as_reader();
+    let events = watcher(Api::<K>::all(client), watcher::Config::default()).default_backoff();
+    let following = pin!(reflector::reflector(writer, events).for_each(|_| ready(())));
+    tokio::select! {
+        () = following => Err("the watch ended".into()),
+        listed = cache.wait_until_ready() => listed.map(|()| cache.clone()).map_err(Into::into),
+    }
+}
+
+/// Memory of this process that is in use, in bytes.
+fn resident() -> Result<u64, Failure> {
+    let status = read_to_string("/proc/self/status")?;
+    let words = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kibibytes: u64 =
+        words.and_then(|words| words.split_whitespace().next()).ok_or("no VmRSS")?.parse()?;
+    Ok(kibibytes * 1024)
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Failure> {
+    let client = Client::try_default().await?;
+    let (ledgers, packages, tags) = tokio::try_join!(
+        listed::<SackerLedger>(client.clone()),
+        listed::<SackerPackage>(client.clone()),
+        listed::<SackerTag>(client),
+    )?;
+    let objects = ledgers.len() + packages.len() + tags.len();
+    println!("objects={objects} rss={}", resident()?);
+    Ok(())
+}
