@@ -1,5 +1,6 @@
 //! The caches: what fills them, when they are ready, and how many objects they hold.
 
+use std::borrow::Cow;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +28,7 @@ use super::http::Readiness;
 use super::metrics::Objects;
 use super::watch::{Change, drive, events};
 use super::{rollout, route};
-use crate::api::conditions::{Condition, ConditionType, find};
+use crate::api::conditions::ConditionType;
 use crate::api::{MANAGED_BY, Reason, SackerLedger, SackerPackage, SackerTag};
 
 /// How often missing kinds are looked for.
@@ -75,8 +76,17 @@ impl Writers {
 /// What of a status is counted.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Conditions {
-    conditions: Vec<Condition>,
+struct Reasons<'a> {
+    #[serde(borrow)]
+    conditions: Vec<ReasonOf<'a>>,
+}
+
+#[derive(Deserialize)]
+struct ReasonOf<'a> {
+    #[serde(borrow, rename = "type")]
+    condition: Cow<'a, str>,
+    #[serde(borrow)]
+    reason: Cow<'a, str>,
 }
 
 fn count<K>(
@@ -88,8 +98,8 @@ fn count<K>(
 {
     let mut by_reason = std::collections::BTreeMap::new();
     for object in cache.state() {
-        let Conditions { conditions } = object.status_as().unwrap_or_default();
-        let ready = find(&conditions, ConditionType::Ready);
+        let Reasons { conditions } = object.status_as().unwrap_or_default();
+        let ready = conditions.iter().find(|found| found.condition == ConditionType::Ready.as_str());
         // Only our own words: a reason that somebody wrote by hand must not become a label.
         let reason =
             ready.and_then(|ready| Reason::ALL.iter().find(|reason| reason.as_str() == ready.reason));

@@ -89,7 +89,7 @@ impl<K: Kept> Guarded<K> {
     }
 
     /// The status as a type that has only some of its fields.
-    pub fn status_as<T: DeserializeOwned>(&self) -> Option<T> {
+    pub fn status_as<'a, T: Deserialize<'a>>(&'a self) -> Option<T> {
         self.status_text().and_then(|text| serde_json::from_str(text).ok())
     }
 
