@@ -88,6 +88,11 @@ impl<O: Output> Assembly<O> {
         self.hashed
     }
 
+    /// Whether the head is in another part than the byte at `offset`.
+    pub(super) fn is_in_another_part_than(&self, offset: u64) -> bool {
+        self.part_of(self.hashed) != self.part_of(offset)
+    }
+
     /// Takes bytes in, after they went through [`Assembly::writer`]. Those of one part come in order.
     ///
     /// # Errors

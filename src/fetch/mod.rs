@@ -374,9 +374,9 @@ impl Attempt<'_> {
             let output = PartialFile::resume(file, &left, kept);
             (left, None, output)
         } else {
-            let part = if recorded.is_some_and(|size| size >= LARGE) { 2 * PART } else { PART };
-            let first = self.source.first(first_range(recorded, part)).await?;
-            let left = Left::nothing(first.size(), part);
+            // A pinned spec has no size: the first answer tells it.
+            let first = self.source.first(first_range(recorded, recorded.map_or(PART, part_size))).await?;
+            let left = Left::nothing(first.size(), part_size(first.size()));
             let (place, beginning) = (Arc::clone(self.place), left.clone());
             let begin = move || {
                 place.check_space(beginning.size)?;
@@ -391,6 +391,11 @@ impl Attempt<'_> {
         let outcome = self.source.receive(left, sizes, first, output, &self.options.budget, self.progress);
         outcome.await
     }
+}
+
+/// Bytes of a part of a blob of `size` bytes.
+const fn part_size(size: u64) -> u64 {
+    if size >= LARGE { 2 * PART } else { PART }
 }
 
 /// What is asked for first. Without a range where all will come at once, so that an empty blob is nothing special.

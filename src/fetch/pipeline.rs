@@ -151,7 +151,7 @@ impl<O: Output> Pipeline<O> {
         self.queue.is_closed() || self.thread.is_finished()
     }
 
-    /// Waits until more was hashed than at the last call.
+    /// Waits until the head came to another part than at the last call.
     pub(super) async fn moved(&self) {
         self.head.0.moved.notified().await;
     }
@@ -212,7 +212,8 @@ fn consume<O: Output>(
         if head.is_dropped.load(Ordering::Relaxed) {
             return Err(io::ErrorKind::Interrupted.into());
         }
-        if head.hashed.swap(assembly.hashed(), Ordering::Relaxed) != assembly.hashed() {
+        let before = head.hashed.swap(assembly.hashed(), Ordering::Relaxed);
+        if assembly.is_in_another_part_than(before) {
             head.moved.notify_one();
         }
     }

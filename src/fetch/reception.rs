@@ -6,6 +6,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::future::{AbortHandle, Aborted, abortable};
 use futures::stream::FuturesUnordered;
@@ -174,24 +175,73 @@ impl<O: Output> Reception<'_, O> {
 
     async fn part(&self, index: usize, mut transfer: Transfer<'_>) -> (usize, Result<(), Broken>) {
         let outcome = async {
-            while let Some(bytes) = transfer.next().await? {
-                let length = bytes.len() as u64;
-                let offset = transfer.offset() - length;
-                let room = self.pipeline.room(bytes.len()).await?;
-                // From here to the push without a pause: of two requests for a part, none may get between.
-                let new = self.plan().receive(index, offset, length);
-                if new > 0 {
-                    let known = length - new;
-                    let rest = bytes.slice(usize::try_from(known).unwrap_or(bytes.len())..);
-                    self.pipeline.push(room, offset + known, rest)?;
-                    (self.progress)(new);
+            loop {
+                while let Some(bytes) = transfer.next().await? {
+                    if self.hand_on(index, transfer.offset(), bytes).await? {
+                        return Ok(());
+                    }
                 }
-                if self.plan().missing(index).is_empty() {
-                    break;
+                // The first request may have been for less than a part: it was made before the blob's size was known.
+                let missing = self.plan().missing(index);
+                if missing.is_empty() {
+                    return Ok(());
                 }
+                transfer = self.transfer(missing);
             }
-            Ok(())
         };
         (index, outcome.await)
+    }
+
+    /// Hands on the bytes of a part that end at `end`, but for those that another request brought. Says whether the part is
+    /// complete.
+    async fn hand_on(&self, index: usize, end: u64, bytes: Bytes) -> Result<bool, Broken> {
+        let length = bytes.len() as u64;
+        let offset = end - length;
+        let room = self.pipeline.room(bytes.len()).await?;
+        // From here to the push without a pause: of two requests for a part, none may get between.
+        let mut plan = self.plan();
+        let new = plan.receive(index, offset, length);
+        let is_complete = plan.missing(index).is_empty();
+        drop(plan);
+        if new > 0 {
+            let known = length - new;
+            let rest = bytes.slice(usize::try_from(known).unwrap_or(bytes.len())..);
+            self.pipeline.push(room, offset + known, rest)?;
+            (self.progress)(new);
+        }
+        Ok(is_complete)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connect::Connect;
+    use crate::fetch::partial::Stream;
+    use crate::model::Sha256;
+    use crate::store::{self, BlobFile};
+
+    #[tokio::test]
+    async fn the_rest_of_a_part_is_asked_for_where_the_first_request_was_for_less() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let bytes: Vec<u8> = (0..45).collect();
+        let path = directory.path().join("blob");
+        std::fs::write(&path, &bytes).expect("written");
+        let uri = format!("file://{}/store", directory.path().display()).parse().expect("a store URI");
+        let store = store::open(&uri, &Connect::default()).await.expect("a store");
+        let sha256 = Sha256::of(&bytes);
+        store.init().await.expect("a directory");
+        store.put(BlobFile { path: &path, sha256, size: 45 }, &|_| {}).await.expect("stored");
+        let artifact = Artifact { label: "a@1".to_owned(), sha256, size: None, basename: None, mode: None };
+        let source = Source { store: &*store, artifact: &artifact, patience: Patience::default() };
+
+        let first = source.first(0..10).await.expect("the first bytes");
+        let left = Left::nothing(first.size(), 20);
+        let sizes = Sizes { part: 20, ahead: 40, connections: 2 };
+        let received =
+            source.receive(left, sizes, Some(first), Stream(Vec::new()), &Budget::default(), &|_| {}).await;
+        let (size, outcome) = received.expect("all parts");
+        let verified = outcome.expect("all bytes").verify(&artifact).expect("the right ones");
+        assert_eq!((size, verified.into_output().0), (45, bytes));
     }
 }
