@@ -3,12 +3,15 @@
 //! Not responsible for what a command answers or why it failed (that is [`crate::cli`]'s printer), nor for metrics. The
 //! built-in filters keep the SDK's request dumps out: they may hold credentials.
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 
-/// The variable that replaces the built-in filter, in the syntax of `tracing_subscriber::EnvFilter`.
+/// The variable that replaces the built-in filter: levels, each for a module or for all, as in `warn,sacker=debug`.
 pub const FILTER_VARIABLE: &str = "SACKER_LOG";
 
 /// How a log line looks.
@@ -39,15 +42,18 @@ pub fn filter(verbosity: u8, environment: &Environment) -> String {
 /// # Errors
 /// `Invalid` for a filter that cannot be parsed.
 pub fn install(format: Format, filter: &str) -> Result<()> {
-    let filter = EnvFilter::try_new(filter)
-        .map_err(|error| Error::invalid(format!("{FILTER_VARIABLE} is not a log filter: {error}")))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let installed = match format {
-        Format::Terse => builder.with_ansi(false).without_time().with_target(false).try_init(),
-        Format::Text => builder.with_ansi(false).try_init(),
+    let filter: Targets = filter.parse().map_err(|error| {
+        let error = Error::invalid(format!("{FILTER_VARIABLE} is not a log filter: {error}"));
+        error.with_hint("levels, each for a module or for all, as in warn,sacker=debug")
+    })?;
+    let lines = fmt::layer().with_ansi(false).with_writer(std::io::stderr);
+    let lines = match format {
+        Format::Terse => lines.without_time().with_target(false).boxed(),
+        Format::Text => lines.boxed(),
         #[cfg(feature = "operator")]
-        Format::Json => builder.json().try_init(),
+        Format::Json => lines.json().boxed(),
     };
+    let installed = tracing_subscriber::registry().with(filter).with(lines).try_init();
     // Only a test that runs two commands in one process meets a logger that is there already.
     drop(installed);
     Ok(())
@@ -67,7 +73,7 @@ mod tests {
     #[test]
     fn the_built_in_filters_parse() {
         for verbosity in 0..4 {
-            assert!(EnvFilter::try_new(filter(verbosity, &Environment::default())).is_ok());
+            assert!(filter(verbosity, &Environment::default()).parse::<Targets>().is_ok());
         }
     }
 
