@@ -237,10 +237,12 @@ impl Cluster {
             .spawn()
             .expect("kubectl starts");
         let mut stdin = child.stdin.take().expect("it is piped");
-        // A kubectl that reads nothing has ended already; its exit code says why.
-        let _ = stdin.write_all(input.as_bytes());
-        drop(stdin);
-        let output = child.wait_with_output().expect("kubectl ends");
+        let output = std::thread::scope(|scope| {
+            // Beside reading: it answers while it reads, and waits when nobody takes the answer. One that reads nothing has
+            // ended already; its exit code says why.
+            scope.spawn(move || stdin.write_all(input.as_bytes()));
+            child.wait_with_output().expect("kubectl ends")
+        });
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         Answer { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
     }
