@@ -19,6 +19,9 @@ const NAMED: f64 = 10.5;
 /// Seconds to find out that nobody has credentials.
 const NONE: f64 = 2.0;
 
+/// Environment variables, by name.
+type Variables<'a> = [(&'a str, &'a str)];
+
 pub(super) fn run(bench: &mut Bench) -> Result<()> {
     let (server, object) = one_object(bench, 1 << 10, &[])?;
     let to = bench.work().join("file");
@@ -33,7 +36,7 @@ pub(super) fn run(bench: &mut Bench) -> Result<()> {
         ("AWS_ENDPOINT_URL_STS", &other),
     ];
     let pod = [("AWS_CONTAINER_CREDENTIALS_FULL_URI", other.as_str())];
-    let cases: [(&str, &[(&str, &str)], f64); 3] = [
+    let cases: [(&str, &Variables<'_>, f64); 3] = [
         ("web identity, STS silent", &web, NAMED),
         ("pod identity, agent silent", &pod, NAMED),
         ("no credentials", &[], NONE),
