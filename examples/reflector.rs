@@ -3,6 +3,8 @@
 //!
 //! Reads `KUBECONFIG`. Once all are listed it writes one line, `objects=<number> rss=<bytes>`, and ends.
 
+#![allow(clippy::print_stdout, reason = "a program for the terminal")]
+
 use std::error::Error;
 use std::fmt::Debug;
 use std::fs::read_to_string;
