@@ -6,14 +6,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// An object's namespace and name.
 pub type Key = (String, String);
 
-/// What an object asks for: a ledger and a package of it.
+/// What an object asks for: a ledger, and a package of it.
 pub type Subject = (String, String);
+
+/// Who asks for the same package: in the order of the tags that they are for. An object that is for no tag in particular has
+/// an empty one.
+type Askers = BTreeSet<(Arc<str>, Arc<Key>)>;
 
 /// Each key and each subject is there once, and shared: there is one per object.
 #[derive(Debug, Default)]
 struct Maps {
-    by_subject: BTreeMap<Arc<Subject>, BTreeSet<Arc<Key>>>,
-    subjects: HashMap<Arc<Key>, Arc<Subject>>,
+    by_subject: BTreeMap<Arc<Subject>, Askers>,
+    subjects: HashMap<Arc<Key>, (Arc<Subject>, Arc<str>)>,
     namespaces: HashMap<String, BTreeSet<Arc<Key>>>,
 }
 
@@ -26,14 +30,14 @@ impl Index {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes what an object asks for now; nothing when it is gone or cannot be read.
-    pub fn set(&self, object: &Key, subject: Option<Subject>) {
+    /// Notes what an object asks for now, and for which tag of it; nothing when it is gone or cannot be read.
+    pub fn set(&self, object: &Key, subject: Option<(Subject, &str)>) {
         let mut maps = self.maps();
         let Maps { by_subject, subjects, namespaces } = &mut *maps;
-        if let Some(before) = subjects.remove(object)
+        if let Some((shared, (before, tag))) = subjects.remove_entry(object)
             && let Some(objects) = by_subject.get_mut(&before)
         {
-            objects.remove(object);
+            objects.remove(&(tag, shared));
             if objects.is_empty() {
                 by_subject.remove(&before);
             }
@@ -44,13 +48,13 @@ impl Index {
                 namespaces.remove(&object.0);
             }
         }
-        if let Some(subject) = subject {
-            let object = Arc::new(object.clone());
+        if let Some((subject, tag)) = subject {
+            let (object, tag) = (Arc::new(object.clone()), Arc::<str>::from(tag));
             let known = by_subject.get_key_value(&subject).map(|(known, _)| known.clone());
             let subject = known.unwrap_or_else(|| Arc::new(subject));
             namespaces.entry(object.0.clone()).or_default().insert(object.clone());
-            by_subject.entry(subject.clone()).or_default().insert(object.clone());
-            subjects.insert(object, subject);
+            by_subject.entry(subject.clone()).or_default().insert((tag.clone(), object.clone()));
+            subjects.insert(object, (subject, tag));
         }
     }
 
@@ -58,6 +62,16 @@ impl Index {
     pub fn of_package(&self, ledger: &str, package: &str) -> Vec<Key> {
         let subject = (ledger.to_owned(), package.to_owned());
         self.maps().by_subject.get(&subject).into_iter().flat_map(cloned).collect()
+    }
+
+    /// The objects that are for this tag of this package.
+    pub fn of_tag(&self, ledger: &str, package: &str, tag: &str) -> Vec<Key> {
+        let subject = (ledger.to_owned(), package.to_owned());
+        let first = (Arc::from(tag), Arc::default());
+        let maps = self.maps();
+        let from =
+            maps.by_subject.get(&subject).into_iter().flat_map(|objects| objects.range(first.clone()..));
+        from.take_while(|(of, _)| **of == *tag).map(|(_, object)| (**object).clone()).collect()
     }
 
     /// The objects that ask for anything of this ledger.
@@ -76,18 +90,19 @@ impl Index {
 
     /// The objects in this namespace.
     pub fn of_namespace(&self, namespace: &str) -> Vec<Key> {
-        self.maps().namespaces.get(namespace).into_iter().flat_map(cloned).collect()
+        let maps = self.maps();
+        maps.namespaces.get(namespace).into_iter().flatten().map(|object| (**object).clone()).collect()
     }
 }
 
-fn cloned(objects: &BTreeSet<Arc<Key>>) -> impl Iterator<Item = Key> {
-    objects.iter().map(|object| (**object).clone())
+fn cloned(objects: &Askers) -> impl Iterator<Item = Key> {
+    objects.iter().map(|(_, object)| (**object).clone())
 }
 
 fn range<'a>(
-    map: &'a BTreeMap<Arc<Subject>, BTreeSet<Arc<Key>>>,
+    map: &'a BTreeMap<Arc<Subject>, Askers>,
     ledger: &'a str,
-) -> impl Iterator<Item = (&'a Arc<Subject>, &'a BTreeSet<Arc<Key>>)> {
+) -> impl Iterator<Item = (&'a Arc<Subject>, &'a Askers)> {
     let first = (ledger.to_owned(), String::new());
     map.range::<Subject, _>(first..).take_while(move |(subject, _)| subject.0 == ledger)
 }
@@ -100,8 +115,24 @@ mod tests {
         ("n".into(), name.into())
     }
 
-    fn subject(ledger: &str, package: &str) -> Subject {
-        (ledger.into(), package.into())
+    fn subject(ledger: &str, package: &str) -> (Subject, &'static str) {
+        ((ledger.into(), package.into()), "")
+    }
+
+    #[test]
+    fn objects_are_found_by_the_tag_that_they_are_for() {
+        let index = Index::default();
+        let package = || ("default".to_owned(), "p".to_owned());
+        for (name, tag) in [("d", "live"), ("c", "live"), ("b", "canary"), ("a", "live-2")] {
+            index.set(&key(name), Some((package(), tag)));
+        }
+        assert_eq!(index.of_tag("default", "p", "live"), [key("c"), key("d")]);
+        assert!(
+            index.of_tag("default", "p", "liv").is_empty() && index.of_tag("default", "q", "live").is_empty()
+        );
+        index.set(&key("d"), Some((package(), "canary")));
+        assert_eq!(index.of_tag("default", "p", "live"), [key("c")]);
+        assert_eq!(index.of_tag("default", "p", "canary"), [key("b"), key("d")]);
     }
 
     #[test]

@@ -53,8 +53,8 @@ where
     change.after.as_ref().is_some_and(|after| context.written.is_forged(after))
 }
 
-fn tag_subject(object: &Guarded<SackerTag>) -> Option<Subject> {
-    object.spec().map(|spec| (spec.ledger.clone(), spec.package.clone()))
+fn tag_subject(object: &Guarded<SackerTag>) -> Option<(Subject, &str)> {
+    object.spec().map(|spec| ((spec.ledger.clone(), spec.package.clone()), spec.tag.as_str()))
 }
 
 /// A SackerTag changed: itself, and all that claim the same tag when its claim did, since one of them may have it now. It is
@@ -72,14 +72,8 @@ pub(super) fn tag(context: &Context, change: &Change<Guarded<SackerTag>>) {
         let owner = object.status().and_then(|status| status.owner);
         (object.meta().deletion_timestamp.is_some(), suspended, owner)
     };
-    if let Some((ledger, package)) = subject.filter(|_| change.differs(claims)) {
-        let same_tag = |(namespace, name): &Key| {
-            let other = context.tags.cache.get(&ObjectRef::new(name).within(namespace));
-            let other = other.as_deref().and_then(Guarded::spec);
-            other.zip(object.spec()).is_some_and(|(other, spec)| other.tag == spec.tag)
-        };
-        let mut claimants = context.tags.index.of_package(&ledger, &package);
-        claimants.retain(same_tag);
+    if let Some(((ledger, package), tag)) = subject.filter(|_| change.differs(claims)) {
+        let claimants = context.tags.index.of_tag(&ledger, &package, tag);
         if claimants.iter().any(|claimant| *claimant != itself) {
             context.tags.queue.wake_all(claimants);
         }
@@ -93,7 +87,7 @@ pub(super) fn tag(context: &Context, change: &Change<Guarded<SackerTag>>) {
 pub(super) fn package(context: &Context, change: &Change<Guarded<SackerPackage>>) {
     let Some(object) = change.object() else { return };
     let subject = |object: &Guarded<SackerPackage>| {
-        object.spec().map(|spec| (spec.ledger.clone(), spec.package.clone()))
+        object.spec().map(|spec| ((spec.ledger.clone(), spec.package.clone()), ""))
     };
     context.packages.index.set(&key(object), change.after.as_deref().and_then(subject));
     if is_forged(context, change) || change.differs(asks) {

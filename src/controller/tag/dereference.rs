@@ -194,8 +194,8 @@ fn rival(context: &Context, me: &SackerTag, names: &Names, access: &[AccessRule]
                 cluster::denial(context, access, &namespace, &names.package, Verb::Tag).is_none()
             }
     };
-    let kin = context.tags.index.of_package(&me.spec.ledger, &me.spec.package);
-    let others: Vec<Claimant> = kin
+    let same_tag = context.tags.index.of_tag(&me.spec.ledger, &me.spec.package, &me.spec.tag);
+    let others: Vec<Claimant> = same_tag
         .into_iter()
         .filter_map(|(namespace, name)| context.tags.cache.get(&ObjectRef::new(&name).within(&namespace)))
         .filter(|other| is_rival(other))
