@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::process::Operator;
 use crate::support::cluster::{Cluster, EVENT, LEDGER, NAMESPACE, Objects, PACKAGE, PATIENCE, TAG};
 use crate::support::process::Folder;
-use crate::support::{testbed, unique};
+use crate::support::{eventually, testbed, unique};
 
 /// The control plane and the operator that most tests share, as in production: one operator, many namespaces.
 pub(crate) fn shared() -> Option<(&'static Cluster, &'static Operator)> {
@@ -319,14 +319,9 @@ spec:
         limit: Duration,
     ) -> Duration {
         let start = Instant::now();
-        loop {
-            let found = self.count_applied(namespace, version).await;
-            if found == count {
-                return start.elapsed();
-            }
-            assert!(start.elapsed() < limit, "after {limit:?} only {found} of {count} are at {version}");
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
+        let what = format!("all {count} are at {version}");
+        eventually(&what, limit, async || self.count_applied(namespace, version).await == count).await;
+        start.elapsed()
     }
 
     /// The owner string of a SackerTag of this bench.

@@ -24,7 +24,8 @@ fn hopeless(random: &mut fastrand::Rng, ledger: &str, number: usize) -> String {
         ),
         _ => format!(
             "ledger: {ledger}, package: {package}, tag: {tag}, follow: {{tag: canary, soak: {}h}}",
-            number + 1
+            // The schema takes a year at most.
+            number % 8_760 + 1
         ),
     }
 }

@@ -40,8 +40,14 @@ pub(crate) fn unique(stem: &str) -> String {
 /// Polls `condition` until it holds; fails the test with `what` after `limit`.
 pub(crate) async fn eventually<F: AsyncFnMut() -> bool>(what: &str, limit: Duration, mut condition: F) {
     let end = std::time::Instant::now() + limit;
-    while !condition().await {
+    loop {
+        let look = std::time::Instant::now();
+        if condition().await {
+            return;
+        }
         assert!(std::time::Instant::now() < end, "after {limit:?} still not: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        // A look at thousands of objects takes its time; most of the machine is for what is looked at.
+        tokio::time::sleep((look.elapsed() * 4).clamp(Duration::from_millis(20), Duration::from_secs(5)))
+            .await;
     }
 }
