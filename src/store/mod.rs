@@ -36,7 +36,7 @@ mod source;
 mod timing;
 
 pub use collect::{Collect, Deletion, Listed, StoredBlob, StoredManifest, Unfinished, open_for_collection};
-pub use scan::{Scan, are_parts_of_use};
+pub use scan::{PartDigests, Scan, part_digests};
 pub use timing::{RESOLUTION, Timing};
 
 /// What is known of a blob without reading it.

@@ -15,8 +15,20 @@ use crate::model::{Hasher, Sha256, StoreUri, StoreUris};
 /// Bytes that are read at once: few enough to be hashed while they are in a core's cache.
 const CHUNK: usize = 256 << 10;
 
-/// Chunks that may be between the thread that reads and the one that hashes parts.
-const CHUNKS: usize = 8;
+/// Chunks that may be between the thread that reads and the one that hashes parts: 32 MiB, about 20 ms of hashing. Longer than
+/// a scheduler keeps a thread waiting that has a core to itself most of the time.
+const CHUNKS: usize = 128;
+
+/// Whether a reading also hashes the parts of what is too large for one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PartDigests {
+    /// No.
+    No,
+    /// As long as nobody has to wait for them.
+    Beside,
+    /// In any case.
+    Always,
+}
 
 /// What one reading of a file told.
 #[derive(Debug, Clone)]
@@ -39,17 +51,17 @@ enum Content {
 }
 
 impl Scan {
-    /// Reads everything. What is at most 64 MiB is kept; of more, the digests of its parts where they are of use.
+    /// Reads everything. What is at most 64 MiB is kept; of more, the digests of its parts as told.
     ///
     /// `expected` is the size in bytes, where it is known before. `progress` is called with the number of bytes that were
-    /// read since the last call, `also` with the bytes. Blocks. Takes 64 MiB of memory at most, and about 2 MiB for larger files.
+    /// read since the last call, `also` with the bytes. Blocks. Takes 64 MiB of memory for bytes that are kept and 32 MiB for parts.
     ///
     /// # Errors
     /// What reading or `also` failed with.
     pub fn read(
         mut from: impl Read,
         expected: Option<u64>,
-        are_parts_of_use: bool,
+        part_digests: PartDigests,
         progress: &dyn Fn(u64),
         also: &mut dyn FnMut(&[u8]) -> io::Result<()>,
     ) -> io::Result<Self> {
@@ -57,18 +69,21 @@ impl Scan {
         // A size that grew meanwhile costs a second allocation, no more.
         let room = expected.and_then(|size| size.try_into().ok()).unwrap_or(0);
         let mut kept = (is_large != Some(true)).then(|| Vec::with_capacity(room));
-        let parts = if are_parts_of_use && is_large != Some(false) {
+        let mut parts = if part_digests != PartDigests::No && is_large != Some(false) {
             Some(PartThread::start(part_size(expected.unwrap_or(0)))?)
         } else {
             None
         };
-        let mut own = vec![0; CHUNK];
+        let mut own = Vec::new();
         let (mut hasher, mut size) = (Hasher::default(), 0);
         loop {
-            let mut buffer = match &parts {
-                Some(parts) => parts.spare.recv().map_err(io::Error::other)?,
-                None => std::mem::take(&mut own),
-            };
+            let lent = parts.as_mut().and_then(|parts| parts.chunk(part_digests == PartDigests::Always));
+            if lent.is_none() {
+                // The other cores have something else to do: what is sent is hashed then.
+                parts = None;
+            }
+            let mut buffer = lent.unwrap_or_else(|| std::mem::take(&mut own));
+            buffer.resize(CHUNK, 0);
             let length = read_some(&mut from, &mut buffer)?;
             if length == 0 {
                 break;
@@ -113,16 +128,20 @@ impl Scan {
     }
 }
 
-/// Whether it is worth while to hash parts when a file is read that goes to these stores.
+/// Whether the parts of a file that goes to these stores are hashed when it is read.
 ///
 /// S3 servers compare each part with its digest, so that nothing is hashed while parts are sent; the other stores have nobody
-/// who compares. Beside the digest of the whole, on another core, they take no time. They are not put off until it is known
-/// that the blob is absent: its digest has to be known for that, and then another reading would have to be believed to be of
-/// the same bytes. On a single core they would double the time of adding what is there already, and only move what a hash
-/// while sending costs.
-pub fn are_parts_of_use(stores: &StoreUris) -> bool {
+/// who compares. They cannot be put off until it is known that the blob is absent: its digest has to be known for that, and then
+/// another reading would have to be believed to be of the same bytes. So they are made beside the digest of the whole, on
+/// another core, and only while that one has the time: a file that turns out to be there already would else take longer than
+/// its hash. What is not known of parts is hashed while they are sent, which costs the same and not more.
+pub fn part_digests(stores: &StoreUris) -> PartDigests {
     let has_other_core = thread::available_parallelism().is_ok_and(|cores| cores > NonZero::<usize>::MIN);
-    has_other_core && stores.iter().any(|uri| matches!(uri, StoreUri::S3(_)))
+    if has_other_core && stores.iter().any(|uri| matches!(uri, StoreUri::S3(_))) {
+        PartDigests::Beside
+    } else {
+        PartDigests::No
+    }
 }
 
 fn read_some(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
@@ -134,11 +153,14 @@ fn read_some(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     }
 }
 
-/// A thread that hashes parts. The chunks go round between it and the reader, so that they are never more than [`CHUNKS`].
+/// A thread that hashes parts. Chunks go round between it and the reader, and are never more than [`CHUNKS`].
 struct PartThread {
+    /// Bytes of a part.
     size: u64,
     full: Sender<(Vec<u8>, usize)>,
     spare: Receiver<Vec<u8>>,
+    /// How many chunks there are.
+    chunks: usize,
     thread: JoinHandle<Vec<Sha256>>,
 }
 
@@ -146,10 +168,6 @@ impl PartThread {
     fn start(size: u64) -> io::Result<Self> {
         let (full, chunks) = mpsc::channel::<(Vec<u8>, usize)>();
         let (back, spare) = mpsc::channel();
-        for _ in 0..CHUNKS {
-            // The receiver is alive: it is ours.
-            let _ = back.send(vec![0; CHUNK]);
-        }
         let thread = thread::Builder::new().spawn(move || {
             let mut hasher = PartHasher::new(size);
             for (buffer, length) in chunks {
@@ -159,7 +177,20 @@ impl PartThread {
             }
             hasher.finish()
         })?;
-        Ok(Self { size, full, spare, thread })
+        Ok(Self { size, full, spare, chunks: 0, thread })
+    }
+
+    /// A chunk to read into: one that came back, still in the cache, before a new one. Nothing when all of them are full,
+    /// unless that is waited for.
+    fn chunk(&mut self, waits: bool) -> Option<Vec<u8>> {
+        if let Ok(chunk) = self.spare.try_recv() {
+            return Some(chunk);
+        }
+        if self.chunks < CHUNKS {
+            self.chunks += 1;
+            return Some(Vec::new());
+        }
+        if waits { self.spare.recv().ok() } else { None }
     }
 
     fn finish(self) -> io::Result<Vec<Sha256>> {
@@ -174,7 +205,7 @@ mod tests {
 
     const LARGE: usize = (64 << 20) + 5;
 
-    fn scan(bytes: &[u8], expected: Option<u64>, are_parts_of_use: bool) -> Scan {
+    fn scan(bytes: &[u8], expected: Option<u64>, part_digests: PartDigests) -> Scan {
         let (seen, passed) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
         let progress = |bytes| seen.set(seen.get() + bytes);
         let mut also = |bytes: &[u8]| {
@@ -182,7 +213,7 @@ mod tests {
             Ok(())
         };
         let scan =
-            Scan::read(bytes, expected, are_parts_of_use, &progress, &mut also).expect("memory can be read");
+            Scan::read(bytes, expected, part_digests, &progress, &mut also).expect("memory can be read");
         assert_eq!((scan.sha256, scan.size), (Sha256::of(bytes), bytes.len() as u64));
         assert_eq!((seen.get(), passed.get()), (bytes.len() as u64, bytes.len()));
         scan
@@ -192,10 +223,10 @@ mod tests {
     fn a_small_file_is_kept_whether_or_not_its_size_is_known() {
         let bytes = vec![7; CHUNK + 3];
         for expected in [None, Some(bytes.len() as u64), Some(0)] {
-            let scan = scan(&bytes, expected, true);
+            let scan = scan(&bytes, expected, PartDigests::Always);
             assert_eq!(scan.bytes(), Some(&Bytes::from(bytes.clone())));
         }
-        assert_eq!(scan(b"", Some(0), true).bytes(), Some(&Bytes::new()));
+        assert_eq!(scan(b"", Some(0), PartDigests::Always).bytes(), Some(&Bytes::new()));
     }
 
     #[test]
@@ -207,23 +238,34 @@ mod tests {
         let digests: Vec<Sha256> =
             bytes.chunks(usize::try_from(size).expect("a length")).map(Sha256::of).collect();
         for expected in [None, Some(LARGE as u64)] {
-            let scan = scan(&bytes, expected, true);
+            let scan = scan(&bytes, expected, PartDigests::Always);
             assert_eq!((scan.bytes(), scan.part_digests(size)), (None, Some(&digests[..])));
             assert_eq!(scan.part_digests(size + 1), None, "of other parts nothing is known");
         }
         // It grew since somebody looked at its size.
-        let grown = scan(&bytes, Some(5), true);
+        let grown = scan(&bytes, Some(5), PartDigests::Always);
         assert_eq!((grown.bytes(), grown.part_digests(size)), (None, None));
-        let not_asked = scan(&bytes, Some(LARGE as u64), false);
+        let not_asked = scan(&bytes, Some(LARGE as u64), PartDigests::No);
         assert_eq!((not_asked.bytes(), not_asked.part_digests(size)), (None, None));
+    }
+
+    /// Who hashes beside may be too slow, and then nothing of the parts is known; never something wrong.
+    #[test]
+    #[cfg(feature = "store-s3")]
+    fn digests_beside_are_those_or_none() {
+        let bytes = vec![7; LARGE];
+        let size = part_size(LARGE as u64);
+        let always = scan(&bytes, Some(LARGE as u64), PartDigests::Always);
+        let beside = scan(&bytes, Some(LARGE as u64), PartDigests::Beside);
+        assert!(beside.part_digests(size).is_none_or(|some| Some(some) == always.part_digests(size)));
     }
 
     #[test]
     fn only_s3_has_a_use_for_parts() {
-        let of = |uris: &str| are_parts_of_use(&uris.parse().expect("stores"));
-        assert!(!of("file:///a"));
-        assert!(!of("file:///a hdfs://namenode/b"));
+        let of = |uris: &str| part_digests(&uris.parse().expect("stores"));
+        assert_eq!(of("file:///a"), PartDigests::No);
+        assert_eq!(of("file:///a hdfs://namenode/b"), PartDigests::No);
         let has_other_core = thread::available_parallelism().is_ok_and(|cores| cores.get() > 1);
-        assert_eq!(of("file:///a s3://bucket"), has_other_core);
+        assert_eq!(of("file:///a s3://bucket") == PartDigests::Beside, has_other_core);
     }
 }

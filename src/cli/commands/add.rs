@@ -13,7 +13,7 @@ use crate::cli::session::Session;
 use crate::error::{Error, Meaning, Result};
 use crate::model::{NewVersion, PackageName, Sha256, Version};
 use crate::publish::{Ensured, Publisher};
-use crate::store::{self, PutOutcome};
+use crate::store::{self, PartDigests, PutOutcome};
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -55,13 +55,14 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
     let expected = args.sha256.as_deref().map(str::parse::<Sha256>).transpose()?;
     // Both must be configured before a byte is read.
     session.configuration.ledger()?;
-    let are_parts_of_use = !args.dry_run && store::are_parts_of_use(&session.configuration.store()?.value);
+    let stores = &session.configuration.store()?.value;
+    let part_digests = if args.dry_run { PartDigests::No } else { store::part_digests(stores) };
 
-    let mut source = open(args, are_parts_of_use, session).await?;
+    let mut source = open(args, part_digests, session).await?;
     // A known digest saves this pass: the store checks it while it sends.
     let mut sha256 = match expected {
         Some(expected) if source.scan.is_none() && !args.dry_run => expected,
-        _ => hash(&mut source, are_parts_of_use, session).await?,
+        _ => hash(&mut source, part_digests, session).await?,
     };
     check_digest(&source, expected)?;
     if args.dry_run {
@@ -75,7 +76,7 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
     let ensured = match upload(&source, sha256, &publisher, session).await {
         Err(error) if expected.is_some() && matches!(error.meaning(), Meaning::Corrupt { .. }) => {
             // The store saw other bytes than asked for. Whether the file ever had the digest, one more pass tells.
-            hash(&mut source, false, session).await?;
+            hash(&mut source, PartDigests::No, session).await?;
             check_digest(&source, expected)?;
             return Err(error.into());
         }
@@ -83,7 +84,7 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
     };
     if source.scan.is_none() && ensured.outcome == PutOutcome::AlreadyThere {
         // Nothing was sent, so nobody has compared the file with its digest yet.
-        sha256 = hash(&mut source, false, session).await?;
+        sha256 = hash(&mut source, PartDigests::No, session).await?;
         check_digest(&source, expected)?;
     }
     let new = NewVersion {
@@ -104,14 +105,14 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
     session.printer.line_or(args.output.format, &VersionItem::new(published.record, &[]), &version)
 }
 
-async fn open(args: &Args, are_parts_of_use: bool, session: &Session<'_>) -> Result<Source> {
+async fn open(args: &Args, part_digests: PartDigests, session: &Session<'_>) -> Result<Source> {
     if args.file.as_os_str() != "-" {
         return Source::of_file(&args.package, &args.file, args.name.as_deref())
             .map_err(|error| swapped(error, args));
     }
     let shown = args.name.as_deref().unwrap_or("-");
     let progress = Progress::new(session.printer, &session.connect.clock, "reading", shown, None);
-    Source::of_stdin(args.name.as_deref(), are_parts_of_use, move |bytes| progress.advance(bytes)).await
+    Source::of_stdin(args.name.as_deref(), part_digests, move |bytes| progress.advance(bytes)).await
 }
 
 /// `sacker add FILE PACKAGE` is a common slip.
@@ -123,7 +124,7 @@ fn swapped(error: Error, args: &Args) -> Error {
     error
 }
 
-async fn hash(source: &mut Source, are_parts_of_use: bool, session: &Session<'_>) -> Result<Sha256> {
+async fn hash(source: &mut Source, part_digests: PartDigests, session: &Session<'_>) -> Result<Sha256> {
     if let Some(sha256) = source.sha256() {
         return Ok(sha256);
     }
@@ -131,7 +132,7 @@ async fn hash(source: &mut Source, are_parts_of_use: bool, session: &Session<'_>
     let progress =
         Arc::new(Progress::new(session.printer, &session.connect.clock, "hashing", &source.basename, size));
     let hashing = Arc::clone(&progress);
-    source.hash(are_parts_of_use, move |bytes| hashing.advance(bytes)).await
+    source.hash(part_digests, move |bytes| hashing.advance(bytes)).await
 }
 
 async fn upload(

@@ -8,7 +8,7 @@ use rstest::rstest;
 use sacker::error::{Error, Meaning, Result};
 use sacker::exit::Exit;
 use sacker::model::Sha256;
-use sacker::store::{BlobFile, PutOutcome, Scan, Store, WHOLE};
+use sacker::store::{BlobFile, PartDigests, PutOutcome, Scan, Store, WHOLE};
 
 use super::parts::through_a_gate;
 use super::{Kind, MIB, collect, content, open};
@@ -24,7 +24,7 @@ const SOMEWHERE: u64 = 20 << 20;
 fn scan(path: &Path) -> Scan {
     let size = path.metadata().expect("a file").len();
     let file = fs::File::open(path).expect("it opens");
-    Scan::read(file, Some(size), true, &|_| {}, &mut |_| Ok(())).expect("it is read")
+    Scan::read(file, Some(size), PartDigests::Always, &|_| {}, &mut |_| Ok(())).expect("it is read")
 }
 
 async fn put(store: &dyn Store, path: &Path, scan: &Scan) -> Result<PutOutcome> {
