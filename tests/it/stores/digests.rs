@@ -121,9 +121,11 @@ async fn bytes_that_are_damaged_on_the_way_are_refused(
     let (gate, uri) = through_a_gate(&target, vec![bytes_with(header, Action::Damage(1000)).times(1)]);
     let store = open(&uri, &target.server.as_ref().expect("a server").connect()).await;
     let scan = scan(&path);
-    let store_it = async || match is_read_before {
-        true => put(&*store, &path, &scan).await,
-        false => super::put(&*store, &path, sha256, size as u64).await.map(|(outcome, _)| outcome),
+    let store_it = async || {
+        if is_read_before {
+            return put(&*store, &path, &scan).await;
+        }
+        super::put(&*store, &path, sha256, size as u64).await.map(|(outcome, _)| outcome)
     };
     let error = store_it().await.expect_err("refused");
     assert_eq!(why(&error), "the server received other bytes than were sent", "{error:?}");
