@@ -5,17 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use tokio::sync::oneshot;
 
 use crate::error::{Error, Meaning, Result};
-use crate::model::{Hasher, PackageName, Sha256, TagName, Version, check_basename};
-
-/// How much is read at a time while hashing.
-const CHUNK: usize = 1 << 20;
+use crate::model::{PackageName, Sha256, TagName, Version, check_basename};
+use crate::store::{BlobFile, PartDigests, Scan};
 
 /// The type bits and permissions of what comes through standard input: a regular file, `rw-r--r--`.
 const PIPED_MODE: u32 = 0o100_644;
@@ -67,8 +65,8 @@ pub(super) struct Source {
     pub(super) mode: u32,
     /// Bytes.
     pub(super) size: u64,
-    /// The digest, where reading the bytes was necessary anyway.
-    pub(super) sha256: Option<Sha256>,
+    /// What its bytes told, where they were read.
+    pub(super) scan: Option<Scan>,
     /// Removes the copy of standard input in the end.
     _spool: Option<tempfile::TempPath>,
 }
@@ -107,12 +105,13 @@ impl Source {
         };
         check_basename(&basename)?;
         let (mode, size) = (metadata.mode(), metadata.len());
-        Ok(Self { path: argument.to_owned(), basename, mode, size, sha256: None, _spool: None })
+        Ok(Self { path: argument.to_owned(), basename, mode, size, scan: None, _spool: None })
     }
 
     /// Copies standard input into a temporary file and hashes it on the way. The size is not known before.
     pub(super) async fn of_stdin(
         name: Option<&str>,
+        part_digests: PartDigests,
         progress: impl Fn(u64) + Send + 'static,
     ) -> Result<Self> {
         let missing = || {
@@ -127,23 +126,39 @@ impl Source {
         let (mut copy, spool) = tempfile::NamedTempFile::new().map_err(broken)?.into_parts();
         let path = spool.to_path_buf();
         // The thread has the open file only: the name is removed with this future, whatever the thread does.
-        let (sha256, size) = on_own_thread(move || {
+        let scan = on_own_thread(move || {
             let mut write = |bytes: &[u8]| io::Write::write_all(&mut copy, bytes);
-            digest(io::stdin().lock(), &progress, &mut write)
+            Scan::read(io::stdin().lock(), None, part_digests, &progress, &mut write)
         })
         .await?
         .map_err(|error| Error::local("copy standard input to", &path, error).with_hint(elsewhere))?;
-        Ok(Self { path, basename, mode: PIPED_MODE, size, sha256: Some(sha256), _spool: Some(spool) })
+        let size = scan.size;
+        Ok(Self { path, basename, mode: PIPED_MODE, size, scan: Some(scan), _spool: Some(spool) })
     }
 
     /// Hashes the file; the size becomes what was really read.
-    pub(super) async fn hash(&mut self, progress: impl Fn(u64) + Send + 'static) -> Result<Sha256> {
-        let path = self.path.clone();
-        let hashed = on_own_thread(move || digest(File::open(path)?, &progress, &mut |_| Ok(()))).await?;
-        let (sha256, size) = hashed.map_err(|error| Error::local("read", &self.path, error))?;
-        self.size = size;
-        self.sha256 = Some(sha256);
+    pub(super) async fn hash(
+        &mut self,
+        part_digests: PartDigests,
+        progress: impl Fn(u64) + Send + 'static,
+    ) -> Result<Sha256> {
+        let (path, expected) = (self.path.clone(), Some(self.size));
+        let read = move || Scan::read(File::open(path)?, expected, part_digests, &progress, &mut |_| Ok(()));
+        let scan = on_own_thread(read).await?.map_err(|error| Error::local("read", &self.path, error))?;
+        let sha256 = scan.sha256;
+        self.size = scan.size;
+        self.scan = Some(scan);
         Ok(sha256)
+    }
+
+    /// The digest, where reading the bytes was necessary anyway.
+    pub(super) fn sha256(&self) -> Option<Sha256> {
+        self.scan.as_ref().map(|scan| scan.sha256)
+    }
+
+    /// The file as the blob with this digest.
+    pub(super) fn blob(&self, sha256: Sha256) -> BlobFile<'_> {
+        BlobFile { path: &self.path, sha256, size: self.size, scan: self.scan.as_ref() }
     }
 }
 
@@ -153,30 +168,6 @@ fn own_name(argument: &Path) -> Result<String> {
         Error::invalid(format!("the name of '{}' is not UTF-8", argument.display()))
             .with_hint("give it another with --name NAME")
     })
-}
-
-/// Reads everything once: its sha256 and its size in bytes.
-fn digest(
-    mut from: impl Read,
-    progress: &dyn Fn(u64),
-    also: &mut dyn FnMut(&[u8]) -> io::Result<()>,
-) -> io::Result<(Sha256, u64)> {
-    let mut hasher = Hasher::default();
-    let mut buffer = vec![0; CHUNK];
-    let mut size = 0;
-    loop {
-        match from.read(&mut buffer) {
-            Ok(0) => return Ok((hasher.finish(), size)),
-            Ok(read) => {
-                hasher.update(&buffer[..read]);
-                also(&buffer[..read])?;
-                size += read as u64;
-                progress(read as u64);
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
 }
 
 /// Runs work that may block for as long as it likes (a terminal, a pipe, a large file) on a thread that the end of the

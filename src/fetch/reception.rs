@@ -231,7 +231,7 @@ mod tests {
         let store = store::open(&uri, &Connect::default()).await.expect("a store");
         let sha256 = Sha256::of(&bytes);
         store.init().await.expect("a directory");
-        store.put(BlobFile { path: &path, sha256, size: 45 }, &|_| {}).await.expect("stored");
+        store.put(BlobFile { path: &path, sha256, size: 45, scan: None }, &|_| {}).await.expect("stored");
         let artifact = Artifact { label: "a@1".to_owned(), sha256, size: None, basename: None, mode: None };
         let source = Source { store: &*store, artifact: &artifact, patience: Patience::default() };
 

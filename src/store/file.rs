@@ -218,7 +218,7 @@ impl Store for FileStore {
         if there.await? {
             return Ok(PutOutcome::AlreadyThere);
         }
-        let source = Source::open_blob(blob).await?;
+        let source = Source::open(blob).await?;
         let swept = self.swept.clone();
         let mut incoming = blocking(move || {
             swept.call_once(|| sweep(&root));

@@ -23,10 +23,12 @@ mod file_collect;
 mod hdfs;
 #[cfg(feature = "store-s3")]
 mod multipart;
+mod parts;
 #[cfg(feature = "store-s3")]
 mod s3;
 #[cfg(feature = "store-s3")]
 mod s3_collect;
+mod scan;
 #[cfg(feature = "store-s3")]
 mod sending;
 mod several;
@@ -34,6 +36,7 @@ mod source;
 mod timing;
 
 pub use collect::{Collect, Deletion, Listed, StoredBlob, StoredManifest, Unfinished, open_for_collection};
+pub use scan::{PartDigests, Scan, part_digests};
 pub use timing::{RESOLUTION, Timing};
 
 /// What is known of a blob without reading it.
@@ -68,6 +71,15 @@ pub struct BlobFile<'a> {
     pub sha256: Sha256,
     /// Its size in bytes.
     pub size: u64,
+    /// What it told when it was read, where it was read before: saves reading or hashing it again.
+    pub scan: Option<&'a Scan>,
+}
+
+impl<'a> BlobFile<'a> {
+    /// What is known of the bytes that are expected; nothing of any others.
+    fn known(&self) -> Option<&'a Scan> {
+        self.scan.filter(|scan| scan.sha256 == self.sha256 && scan.size == self.size)
+    }
 }
 
 /// What `put` did.

@@ -21,8 +21,9 @@ use futures::stream::{self, StreamExt as _};
 use tokio::sync::OnceCell;
 use tokio_util::task::TaskTracker;
 
+use super::parts::{SINGLE_MAX, part_size};
 use super::sending::Sent;
-use super::source::Source;
+use super::source::{Promise, Source, blocking};
 use super::timing::Timing;
 use super::{BlobFile, BlobInfo, BlobReader, Progress, PutOutcome, Store, multipart};
 use crate::aws::bucket::{Bucket, Operation};
@@ -33,9 +34,6 @@ use crate::crash_point::around;
 use crate::error::{Error, Meaning, Missing, Result};
 use crate::model::{S3Location, Sha256};
 use crate::retry::Backoff;
-
-/// Up to this size a blob is sent in one request: the server then compares the bytes with the digest itself.
-const SINGLE_MAX: u64 = 64 << 20;
 
 const LOOK: Operation = Operation { words: "look for the blob", action: "s3:GetObject" };
 const READ: Operation = Operation { words: "read the blob", action: "s3:GetObject" };
@@ -125,7 +123,8 @@ impl S3Store {
     }
 
     async fn put_single(&self, key: &str, source: Source, sent: &Arc<Sent>) -> Result<PutOutcome> {
-        let (size, digest) = (source.size(), source.sha256());
+        let promise = source.promise().clone();
+        let (size, digest) = (promise.size, promise.sha256);
         // One byte more than expected, so that a file that grew is noticed.
         let most = usize::try_from(size).unwrap_or(usize::MAX).saturating_add(1);
         let (bytes, source) = source.next_off_executor(most).await?;
@@ -138,13 +137,18 @@ impl S3Store {
                 .checksum_sha256(base64::encode(digest.as_bytes()))
                 .set_if_none_match(self.condition())
                 .body(sent.body(bytes.clone()));
-            let request = request.customize().config_override(self.transfer(size));
+            // See `multipart::Check`: the digest is a signed header, and the server compares the bytes with it.
+            let request = request.customize().disable_payload_signing().config_override(self.transfer(size));
             match around("store.s3.put", request.send()).await {
                 Ok(_) => return Ok(PutOutcome::Uploaded),
                 Err(error) => match refused(&error) {
                     // Perhaps by an earlier attempt of this very request, whose reply was lost.
                     Refused::IsThere => return Ok(PutOutcome::AlreadyThere),
                     Refused::OtherWriter if backoff.pause().await => {}
+                    Refused::OtherBytes => {
+                        let meant = self.bucket.error(WRITE, key, &error);
+                        return Err(other_bytes(bytes, Some(digest), &promise, meant).await);
+                    }
                     _ => return Err(self.bucket.error(WRITE, key, &error)),
                 },
             }
@@ -172,6 +176,29 @@ impl S3Store {
     }
 }
 
+/// The error that it is when a server says that it got other bytes than were announced. `sent` tells whether the file has
+/// others by now than those with `digest`, or whether they were damaged on the way; without a digest they were hashed when they
+/// were read, and it can only be the way.
+pub(super) async fn other_bytes(
+    sent: Bytes,
+    digest: Option<Sha256>,
+    promise: &Promise,
+    refusal: Error,
+) -> Error {
+    match blocking(move || Ok(digest.is_none_or(|digest| Sha256::of(&sent) == digest))).await {
+        Ok(false) => promise.broken(),
+        Ok(true) => {
+            let why = "the server received other bytes than were sent".to_owned();
+            let key = refusal.key().unwrap_or_default().to_owned();
+            Error::new(Meaning::Corrupt { why }, WRITE.words)
+                .with_key(key)
+                .with_hint("nothing was stored; run the command again, and suspect what is between here and the server")
+                .with_source(refusal)
+        }
+        Err(error) => error,
+    }
+}
+
 /// What is known of a blob, and when that was so by the server's clock.
 pub(super) struct Seen {
     info: BlobInfo,
@@ -184,18 +211,24 @@ pub(super) enum Refused {
     IsThere,
     /// Somebody else is writing at this moment.
     OtherWriter,
-    /// For another reason than the condition.
+    /// What arrived is not what the request said that it is.
+    OtherBytes,
     Otherwise,
 }
 
-/// Why a write on condition of absence failed.
+/// What servers call bytes that differ from their checksum: S3 and versitygw the first, MinIO the second; the third is of
+/// signed payloads.
+const OTHER_BYTES: &[&str] = &["BadDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"];
+
+/// Why a write of bytes failed.
 pub(super) fn refused<E>(error: &SdkError<E, HttpResponse>) -> Refused
 where
     E: ProvideErrorMetadata,
 {
-    match status_and_code(error).0 {
-        Some(412) => Refused::IsThere,
-        Some(409) => Refused::OtherWriter,
+    match status_and_code(error) {
+        (Some(412), _) => Refused::IsThere,
+        (Some(409), _) => Refused::OtherWriter,
+        (Some(400), Some(code)) if OTHER_BYTES.contains(&code) => Refused::OtherBytes,
         _ => Refused::Otherwise,
     }
 }
@@ -257,12 +290,13 @@ impl Store for S3Store {
             Ok(_) | Err(Look::Refused(_)) => {}
             Err(Look::Failed(error)) => return Err(error),
         }
-        let source = Source::open_blob(blob).await?;
+        let source = Source::open(blob).await?;
         let sent = Arc::new(Sent::default());
         if blob.size <= SINGLE_MAX {
             sent.report(blob.size, progress, self.put_single(&key, source, &sent)).await
         } else {
-            let put = Box::pin(multipart::put(self, &key, source, &sent));
+            let digests = blob.known().and_then(|scan| scan.part_digests(part_size(blob.size)));
+            let put = Box::pin(multipart::put(self, &key, source, digests, &sent));
             sent.report(blob.size, progress, put).await
         }
     }

@@ -1,6 +1,7 @@
-//! The local file that a `put` stores: read once, in order, hashed on the way.
+//! The bytes that a `put` stores: in order, once, and compared with what was promised.
 //!
-//! Not responsible for where the bytes go. Whoever takes them asks [`Source::check`] before making anything visible.
+//! Either from the local file, hashed on the way, or from memory, where they were hashed before. Not responsible for where the
+//! bytes go. Whoever takes them asks [`Source::check`] before making anything visible.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -8,43 +9,80 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 
-use super::BlobFile;
+use super::{BlobFile, Scan};
 use crate::error::{Error, Meaning, Result};
 use crate::model::{Hasher, Sha256};
 
-/// A file being read.
+/// Bytes being read.
 #[derive(Debug)]
 pub(super) struct Source {
-    file: File,
-    path: PathBuf,
-    hasher: Hasher,
+    from: Origin,
+    promise: Promise,
+    /// Nothing where somebody else compares the bytes with their digest.
+    hasher: Option<Hasher>,
     read: u64,
-    size: u64,
-    sha256: Sha256,
+}
+
+#[derive(Debug)]
+enum Origin {
+    File(File),
+    /// The rest of what was kept when the file was hashed.
+    Memory(Bytes),
+}
+
+/// What a file is expected to hold.
+#[derive(Debug, Clone)]
+pub(super) struct Promise {
+    path: PathBuf,
+    pub(super) sha256: Sha256,
+    /// Bytes.
+    pub(super) size: u64,
+}
+
+impl Promise {
+    pub(super) fn new(path: PathBuf, sha256: Sha256, size: u64) -> Self {
+        Self { path, sha256, size }
+    }
+
+    /// That it is not kept.
+    pub(super) fn broken(&self) -> Error {
+        let why =
+            format!("the file is not {} bytes with sha256 {}; it changed meanwhile", self.size, self.sha256);
+        Error::new(Meaning::Corrupt { why }, "store the file")
+            .with_key(self.path.display().to_string())
+            .with_hint("run the command again when nothing writes to the file")
+    }
 }
 
 impl Source {
-    /// Opens the file of `blob`. Blocks.
-    pub(super) fn open(path: PathBuf, sha256: Sha256, size: u64) -> Result<Self> {
-        let file = File::open(&path).map_err(|error| Error::local("read", &path, error))?;
-        Ok(Self { file, path, hasher: Hasher::default(), read: 0, size, sha256 })
+    /// The bytes of `blob`: those that were kept when it was read before, else those of its file.
+    ///
+    /// # Errors
+    /// `Local` when the file cannot be opened.
+    pub(super) async fn open(blob: BlobFile<'_>) -> Result<Self> {
+        let promise = Promise::new(blob.path.to_owned(), blob.sha256, blob.size);
+        if let Some(bytes) = blob.known().and_then(Scan::bytes) {
+            // These very bytes were hashed; nobody can have changed them.
+            return Ok(Self { from: Origin::Memory(bytes.clone()), promise, hasher: None, read: 0 });
+        }
+        blocking(move || {
+            let file =
+                File::open(&promise.path).map_err(|error| Error::local("read", &promise.path, error))?;
+            Ok(Self { from: Origin::File(file), promise, hasher: Some(Hasher::default()), read: 0 })
+        })
+        .await
     }
 
-    /// [`Source::open`], off the executor.
-    pub(super) async fn open_blob(blob: BlobFile<'_>) -> Result<Self> {
-        let (path, sha256, size) = (blob.path.to_owned(), blob.sha256, blob.size);
-        blocking(move || Self::open(path, sha256, size)).await
-    }
-
-    /// Bytes that the file is expected to have.
-    pub(super) fn size(&self) -> u64 {
-        self.size
-    }
-
-    /// The digest that the file is expected to have.
+    /// The same, not hashed: only for whoever has every byte compared elsewhere.
     #[cfg(feature = "store-s3")]
-    pub(super) fn sha256(&self) -> Sha256 {
-        self.sha256
+    pub(super) fn not_hashed(self) -> Self {
+        Self { hasher: None, ..self }
+    }
+
+    /// What the file is expected to hold.
+    #[cfg(feature = "store-s3")]
+    pub(super) fn promise(&self) -> &Promise {
+        &self.promise
     }
 
     /// The next `most` bytes; fewer only at the end, none after it. Blocks.
@@ -52,12 +90,21 @@ impl Source {
     /// # Errors
     /// `Corrupt` when the file is longer than expected, `Local` when it cannot be read.
     pub(super) fn next(&mut self, most: usize) -> Result<Bytes> {
-        let mut bytes = Vec::with_capacity(most);
-        let mut limited = (&self.file).take(most as u64);
-        limited.read_to_end(&mut bytes).map_err(|error| Error::local("read", &self.path, error))?;
-        self.hasher.update(&bytes);
+        let bytes = match &mut self.from {
+            Origin::Memory(bytes) => bytes.split_to(most.min(bytes.len())),
+            Origin::File(file) => {
+                let mut bytes = Vec::with_capacity(most);
+                let mut limited = file.take(most as u64);
+                let read = limited.read_to_end(&mut bytes);
+                read.map_err(|error| Error::local("read", &self.promise.path, error))?;
+                bytes.into()
+            }
+        };
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&bytes);
+        }
         self.read += bytes.len() as u64;
-        if self.read > self.size { Err(self.changed()) } else { Ok(bytes.into()) }
+        if self.read > self.promise.size { Err(self.promise.broken()) } else { Ok(bytes) }
     }
 
     /// [`Source::next`], off the executor.
@@ -66,23 +113,14 @@ impl Source {
         blocking(move || self.next(most).map(|bytes| (bytes, self))).await
     }
 
-    /// Whether all that was read is what was promised. To be asked at the end of the file.
+    /// Whether all that was read is what was promised, as far as it was hashed here. To be asked at the end of the bytes.
     ///
     /// # Errors
     /// `Corrupt` when size or digest differ.
     pub(super) fn check(&self) -> Result<()> {
-        if self.read == self.size && self.hasher.clone().finish() == self.sha256 {
-            return Ok(());
-        }
-        Err(self.changed())
-    }
-
-    fn changed(&self) -> Error {
-        let why =
-            format!("the file is not {} bytes with sha256 {}; it changed meanwhile", self.size, self.sha256);
-        Error::new(Meaning::Corrupt { why }, "store the file")
-            .with_key(self.path.display().to_string())
-            .with_hint("run the command again when nothing writes to the file")
+        let is_same =
+            self.hasher.as_ref().is_none_or(|hasher| hasher.clone().finish() == self.promise.sha256);
+        if self.read == self.promise.size && is_same { Ok(()) } else { Err(self.promise.broken()) }
     }
 }
 

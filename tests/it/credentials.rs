@@ -30,7 +30,7 @@ impl Pod {
         store.init().await.expect("set up");
         let path = folder.path().join("source");
         std::fs::write(&path, BYTES).expect("written");
-        let blob = BlobFile { path: &path, sha256: Sha256::of(BYTES), size: BYTES.len() as u64 };
+        let blob = BlobFile { path: &path, sha256: Sha256::of(BYTES), size: BYTES.len() as u64, scan: None };
         store.put(blob, &|_| {}).await.expect("put");
         Some(Self { folder, store: uri, server })
     }

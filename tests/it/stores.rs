@@ -18,6 +18,7 @@ use crate::support::testbed::{self, Hdfs, S3Server};
 use crate::support::{self, eventually, unique};
 
 pub(crate) mod collect;
+mod digests;
 mod hdfs;
 mod parts;
 
@@ -154,7 +155,7 @@ async fn put(store: &dyn Store, path: &Path, sha256: Sha256, size: u64) -> Resul
     let progress = |bytes| {
         moved.fetch_add(bytes, Ordering::Relaxed);
     };
-    let outcome = store.put(BlobFile { path, sha256, size }, &progress).await?;
+    let outcome = store.put(BlobFile { path, sha256, size, scan: None }, &progress).await?;
     Ok((outcome, moved.load(Ordering::Relaxed)))
 }
 
@@ -332,7 +333,7 @@ async fn a_dropped_put_leaves_nothing(
     let progress = |bytes| {
         moved.fetch_add(bytes, Ordering::Relaxed);
     };
-    let blob = BlobFile { path: &path, sha256, size: 80 * MIB as u64 };
+    let blob = BlobFile { path: &path, sha256, size: 80 * MIB as u64, scan: None };
     let begun =
         eventually("some bytes moved", Duration::from_secs(30), async || moved.load(Ordering::Relaxed) > 0);
     tokio::select! {

@@ -113,7 +113,7 @@ struct Blob {
 
 impl Blob {
     fn file(&self) -> BlobFile<'_> {
-        BlobFile { path: &self.path, sha256: self.sha256, size: self.size }
+        BlobFile { path: &self.path, sha256: self.sha256, size: self.size, scan: None }
     }
 
     fn version(&self) -> NewVersion {

@@ -174,7 +174,7 @@ async fn nothing_else_is_allowed(#[values("minio", "versitygw")] name: &str) {
     let store = store::open(&place.store.parse().expect("a URI"), &root).await.expect("opened");
     let file = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(file.path(), "blob").expect("written");
-    let blob = store::BlobFile { path: file.path(), sha256: Sha256::of(b"blob"), size: 4 };
+    let blob = store::BlobFile { path: file.path(), sha256: Sha256::of(b"blob"), size: 4, scan: None };
     store.put(blob, &|_| ()).await.expect("stored");
     let before = place.keys().await;
 

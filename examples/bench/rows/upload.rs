@@ -48,7 +48,7 @@ pub(super) fn put(bench: &Bench, server: &Server, file: &Path, size: u64) -> Res
         let connect = Connect { environment, ..Connect::default() };
         let store = store::open(&server.store(BUCKET).parse()?, &connect).await?;
         store.init().await?;
-        store.put(BlobFile { path: file, sha256, size }, &|_| ()).await?;
+        store.put(BlobFile { path: file, sha256, size, scan: None }, &|_| ()).await?;
         Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
     })?;
     Ok(Object { sha256: sha256.to_string(), size })

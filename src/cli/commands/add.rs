@@ -13,7 +13,7 @@ use crate::cli::session::Session;
 use crate::error::{Error, Meaning, Result};
 use crate::model::{NewVersion, PackageName, Sha256, Version};
 use crate::publish::{Ensured, Publisher};
-use crate::store::{BlobFile, PutOutcome};
+use crate::store::{self, PartDigests, PutOutcome};
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -55,13 +55,14 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
     let expected = args.sha256.as_deref().map(str::parse::<Sha256>).transpose()?;
     // Both must be configured before a byte is read.
     session.configuration.ledger()?;
-    session.configuration.store()?;
+    let stores = &session.configuration.store()?.value;
+    let part_digests = if args.dry_run { PartDigests::No } else { store::part_digests(stores) };
 
-    let mut source = open(args, session).await?;
+    let mut source = open(args, part_digests, session).await?;
     // A known digest saves this pass: the store checks it while it sends.
     let mut sha256 = match expected {
-        Some(expected) if source.sha256.is_none() && !args.dry_run => expected,
-        _ => hash(&mut source, session).await?,
+        Some(expected) if source.scan.is_none() && !args.dry_run => expected,
+        _ => hash(&mut source, part_digests, session).await?,
     };
     check_digest(&source, expected)?;
     if args.dry_run {
@@ -75,15 +76,15 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
     let ensured = match upload(&source, sha256, &publisher, session).await {
         Err(error) if expected.is_some() && matches!(error.meaning(), Meaning::Corrupt { .. }) => {
             // The store saw other bytes than asked for. Whether the file ever had the digest, one more pass tells.
-            hash(&mut source, session).await?;
+            hash(&mut source, PartDigests::No, session).await?;
             check_digest(&source, expected)?;
             return Err(error.into());
         }
         outcome => outcome?,
     };
-    if source.sha256.is_none() && ensured.outcome == PutOutcome::AlreadyThere {
+    if source.scan.is_none() && ensured.outcome == PutOutcome::AlreadyThere {
         // Nothing was sent, so nobody has compared the file with its digest yet.
-        sha256 = hash(&mut source, session).await?;
+        sha256 = hash(&mut source, PartDigests::No, session).await?;
         check_digest(&source, expected)?;
     }
     let new = NewVersion {
@@ -96,8 +97,7 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
         if_latest,
         add_id: uuid::Uuid::new_v4().to_string(),
     };
-    let blob = BlobFile { path: &source.path, sha256, size: source.size };
-    let published = publisher.record(&package, &new, blob, ensured).await?;
+    let published = publisher.record(&package, &new, source.blob(sha256), ensured).await?;
     if published.restored {
         session.printer.note(format_args!("the blob was deleted meanwhile and was stored again"));
     }
@@ -105,14 +105,14 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
     session.printer.line_or(args.output.format, &VersionItem::new(published.record, &[]), &version)
 }
 
-async fn open(args: &Args, session: &Session<'_>) -> Result<Source> {
+async fn open(args: &Args, part_digests: PartDigests, session: &Session<'_>) -> Result<Source> {
     if args.file.as_os_str() != "-" {
         return Source::of_file(&args.package, &args.file, args.name.as_deref())
             .map_err(|error| swapped(error, args));
     }
     let shown = args.name.as_deref().unwrap_or("-");
     let progress = Progress::new(session.printer, &session.connect.clock, "reading", shown, None);
-    Source::of_stdin(args.name.as_deref(), move |bytes| progress.advance(bytes)).await
+    Source::of_stdin(args.name.as_deref(), part_digests, move |bytes| progress.advance(bytes)).await
 }
 
 /// `sacker add FILE PACKAGE` is a common slip.
@@ -124,15 +124,15 @@ fn swapped(error: Error, args: &Args) -> Error {
     error
 }
 
-async fn hash(source: &mut Source, session: &Session<'_>) -> Result<Sha256> {
-    if let Some(sha256) = source.sha256 {
+async fn hash(source: &mut Source, part_digests: PartDigests, session: &Session<'_>) -> Result<Sha256> {
+    if let Some(sha256) = source.sha256() {
         return Ok(sha256);
     }
     let size = Some(source.size);
     let progress =
         Arc::new(Progress::new(session.printer, &session.connect.clock, "hashing", &source.basename, size));
     let hashing = Arc::clone(&progress);
-    source.hash(move |bytes| hashing.advance(bytes)).await
+    source.hash(part_digests, move |bytes| hashing.advance(bytes)).await
 }
 
 async fn upload(
@@ -144,13 +144,12 @@ async fn upload(
     let size = Some(source.size);
     let progress =
         Progress::new(session.printer, &session.connect.clock, "uploading", &source.basename, size);
-    let blob = BlobFile { path: &source.path, sha256, size: source.size };
-    publisher.ensure(blob, &|bytes| progress.advance(bytes)).await
+    publisher.ensure(source.blob(sha256), &|bytes| progress.advance(bytes)).await
 }
 
 /// Compares what was asked for with what was read, where it was read.
 fn check_digest(source: &Source, expected: Option<Sha256>) -> Result<()> {
-    match (expected, source.sha256) {
+    match (expected, source.sha256()) {
         (Some(expected), Some(found)) if expected != found => {
             let why = format!("the file has sha256 {found}, not {expected}");
             let error = Error::new(Meaning::Corrupt { why }, "add the file");

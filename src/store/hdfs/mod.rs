@@ -193,7 +193,7 @@ impl Store for HdfsStore {
         if self.suffices(&path, blob.size).await? {
             return Ok(PutOutcome::AlreadyThere);
         }
-        let mut source = Source::open_blob(blob).await?;
+        let mut source = Source::open(blob).await?;
         let mut unfinished = self.begin(WRITE, &blob.sha256.to_string()).await?;
         loop {
             let (bytes, rest) =

@@ -1,13 +1,18 @@
 //! The same verbs on real servers, and what a user reads when a server refuses or is down.
 
+use std::fs::OpenOptions;
 use std::net::TcpListener;
+use std::os::unix::fs::FileExt as _;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use rstest::rstest;
+use sacker::model::Sha256;
 
 use super::home::{Home, PACKAGE};
+use crate::support::faultgate::{Action, Gate, Match, Rule};
 use crate::support::testbed::{self, S3Server};
-use crate::support::unique;
+use crate::support::{eventually, unique};
 
 fn s3(name: &str) -> Option<S3Server> {
     match name {
@@ -38,6 +43,50 @@ pub(super) fn home_on_tables() -> Option<Home> {
     let home = home_with(&server.uri(&unique("ledger")), "", server.access_key, server.secret_key);
     let store = format!("file://{}", home.path("blobs").display());
     Some(home.with("SACKER_STORE", &store))
+}
+
+/// The gate holds the look for the blob, which comes between reading the file and sending it.
+#[rstest]
+#[case::known(true)]
+#[case::not_known(false)]
+#[tokio::test]
+async fn a_file_that_changes_while_it_is_added_is_refused(
+    #[values("minio", "versitygw")] name: &str,
+    #[case] is_digest_given: bool,
+) {
+    let Some(server) = s3(name) else { return };
+    let gate = Gate::start(&server.endpoint, 0);
+    let bucket = unique("store");
+    let store = server.behind(&gate).uri(&bucket);
+    let home = home_with("", &store, server.access_key, server.secret_key);
+    let ledger = format!("file://{}", home.path("ledger").display());
+    let home = home.with("SACKER_LEDGER", &ledger);
+    home.run(&["init"]).answer();
+    let content = "sixteen letters\n".repeat(5 << 20);
+    let file = home.file("app.jar", &content);
+    let sha256 = Sha256::of(content.as_bytes()).to_string();
+
+    gate.set_rules(vec![Rule::new(Match::method("HEAD"), Action::Hold).times(1)]);
+    let given: &[&str] = if is_digest_given { &["--sha256", &sha256] } else { &[] };
+    let adding = home
+        .command(&[&["add", PACKAGE, "app.jar"], given].concat())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("sacker starts");
+    eventually("the look for the blob", Duration::from_mins(1), async || gate.held() == 1).await;
+    let change = OpenOptions::new().write(true).open(&file).expect("it opens");
+    change.write_all_at(b"other letters", 40 << 20).expect("written");
+    gate.release();
+    let output = adding.wait_with_output().expect("it ends");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(5), "{stderr}");
+    let told = if is_digest_given { "the file has sha256" } else { "it changed meanwhile" };
+    assert!(stderr.contains(told), "{stderr}");
+
+    let list = server.client().await.list_objects_v2().bucket(&bucket).send().await.expect("listed");
+    assert_eq!(list.contents().len(), 0, "nothing is visible");
+    assert_eq!(home.run(&["list"]).answer(), "");
 }
 
 #[rstest]

@@ -140,7 +140,7 @@ impl<'a> Story<'a> {
         let size = std::fs::metadata(file).expect("the file is there").len();
         let new = new_version(sha256, size);
         let version = self.site.wait_for(async {
-            let blob = BlobFile { path: file, sha256, size };
+            let blob = BlobFile { path: file, sha256, size, scan: None };
             self.site.store.put(blob, &|_| {}).await.expect("the blob is stored");
             self.site.ledger.add(&self.package, &new).await.expect("the version is added").version
         });

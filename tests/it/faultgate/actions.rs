@@ -82,6 +82,14 @@ fn a_byte_or_all_of_them_are_others() {
 }
 
 #[test]
+fn a_byte_of_the_request_is_another() {
+    let (backend, gate) = gate(Action::Damage(2));
+    assert_eq!(ask_with(&gate.url(), "PUT", "/key", "", b"body").status(), 200);
+    assert!(backend.take()[0].ends_with(b"\r\n\r\nboey"));
+    assert_eq!(gate.log()[0].bytes_in, 4);
+}
+
+#[test]
 fn a_request_or_its_reply_is_lost() {
     for (action, ended, arrives, status) in [
         (Action::DropBefore, Ended::Closed, false, None),

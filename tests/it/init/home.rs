@@ -114,7 +114,10 @@ impl Home {
         let path = self.folder.path().join("upload");
         fs::write(&path, bytes).expect("the file is written");
         let (sha256, size) = (Sha256::of(bytes), bytes.len() as u64);
-        self.store.put(BlobFile { path: &path, sha256, size }, &|_| {}).await.expect("the blob is stored");
+        self.store
+            .put(BlobFile { path: &path, sha256, size, scan: None }, &|_| {})
+            .await
+            .expect("the blob is stored");
         let new = NewVersion {
             sha256,
             size,

@@ -129,7 +129,12 @@ async fn a_pod_that_may_only_read_its_blobs_does_and_no_more() {
     let pod = sacker::store::open(&place.parse().expect("a URI"), &connect).await.expect("opened");
     let path = home.path(&unique("upload"));
     fs::write(&path, b"new").expect("written");
-    let blob = sacker::store::BlobFile { path: &path, sha256: sacker::model::Sha256::of(b"new"), size: 3 };
+    let blob = sacker::store::BlobFile {
+        path: &path,
+        sha256: sacker::model::Sha256::of(b"new"),
+        size: 3,
+        scan: None,
+    };
     let error = pod.put(blob, &|_| {}).await.expect_err("it may not write");
     assert!(matches!(error.meaning(), sacker::error::Meaning::Denied { .. }), "{error}");
 }

@@ -20,7 +20,7 @@ fn complete(action: Action) -> Rule {
 }
 
 /// A gate before the server of `target`, and the URI of its store through it.
-fn through_a_gate(target: &Target, rules: Vec<Rule>) -> (Gate, String) {
+pub(super) fn through_a_gate(target: &Target, rules: Vec<Rule>) -> (Gate, String) {
     let server = target.server.as_ref().expect("a server");
     let gate = Gate::start(&server.endpoint, 1);
     gate.set_rules(rules);

@@ -78,8 +78,7 @@ pub(crate) struct Passing {
 
 impl Passing {
     /// The body of a request.
-    pub(crate) fn request(inner: Boxed, rate: Option<u64>, record: Arc<Record>) -> Self {
-        let spoil = Spoil { rate, ..Spoil::default() };
+    pub(crate) fn request(inner: Boxed, spoil: Spoil, record: Arc<Record>) -> Self {
         Self::new(inner, spoil, None, record)
     }
 

@@ -200,15 +200,15 @@ impl Exchange {
     ) -> impl Future<Output = Result<Response<Incoming>, Failure>> + use<> {
         let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
         parts.uri = format!("{}{path}", self.shared.upstream.address()).parse().expect("it was one before");
-        let rate = self.rate();
-        let body = match (body, rate) {
-            (Payload::Whole(bytes), None) => whole(bytes),
-            (Payload::Whole(bytes), rate) => {
+        let spoil = Spoil { rate: self.rate(), flip: self.damage(), ..Spoil::default() };
+        let body = match body {
+            Payload::Whole(bytes) if spoil.rate.is_none() && spoil.flip.is_none() => whole(bytes),
+            Payload::Whole(bytes) => {
                 // Counted already.
                 self.record.note(|entry| entry.bytes_in = 0);
-                Passing::request(whole(bytes), rate, self.record.clone()).boxed_unsync()
+                Passing::request(whole(bytes), spoil, self.record.clone()).boxed_unsync()
             }
-            (Payload::Stream(body), rate) => Passing::request(body, rate, self.record.clone()).boxed_unsync(),
+            Payload::Stream(body) => Passing::request(body, spoil, self.record.clone()).boxed_unsync(),
         };
         let response = self.shared.client.request(Request::from_parts(parts, body));
         async move { Ok(response.await?) }
@@ -298,6 +298,13 @@ impl Exchange {
     fn rate(&self) -> Option<u64> {
         self.actions.iter().find_map(|action| match action {
             Action::Throttle(rate) => Some(*rate),
+            _ => None,
+        })
+    }
+
+    fn damage(&self) -> Option<u64> {
+        self.actions.iter().find_map(|action| match action {
+            Action::Damage(at) => Some(*at),
             _ => None,
         })
     }

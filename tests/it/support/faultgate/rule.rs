@@ -100,7 +100,7 @@ impl Match {
 
 /// What happens to a request or to its reply. Positions count the bytes of the reply's body.
 ///
-/// Those that only change (`Delay`, `Hold`, `Throttle`, `Strip`, `ConditionOn`, `AcceptAbsentIfMatch`, `RewriteDate`) let
+/// Those that only change (`Delay`, `Hold`, `Throttle`, `Damage`, `Strip`, `ConditionOn`, `AcceptAbsentIfMatch`, `RewriteDate`) let
 /// the rules after them speak, too; the first other one that applies is the last one.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -133,6 +133,8 @@ pub(crate) enum Action {
     Swap(#[serde(deserialize_with = "text")] Bytes),
     /// So many bytes a second, for the request's body and the reply's.
     Throttle(u64),
+    /// One bit of this byte of the request's body is another when it arrives.
+    Damage(u64),
     /// Nothing more after so many bytes of the reply; the connection stays open.
     Stall(u64),
     /// The connection is reset (RST) after so many bytes of the reply.
@@ -184,6 +186,7 @@ impl Action {
             Self::Flip(_) => "flip",
             Self::Swap(_) => "swap",
             Self::Throttle(_) => "throttle",
+            Self::Damage(_) => "damage",
             Self::Stall(_) => "stall",
             Self::Reset(_) => "reset",
             Self::Blackhole => "blackhole",
@@ -204,6 +207,7 @@ impl Action {
             Self::Delay(_)
                 | Self::Hold
                 | Self::Throttle(_)
+                | Self::Damage(_)
                 | Self::Strip(_)
                 | Self::ConditionOn
                 | Self::AcceptAbsentIfMatch
