@@ -5,6 +5,7 @@
 //! removed least recently used first once all are larger than asked for.
 
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -67,7 +68,14 @@ impl Cache {
             }
             outcome => return outcome,
         }
-        let _lock = self.lock(&artifact.sha256).await?;
+        let _lock = match self.lock(&artifact.sha256).await {
+            // Somebody else's files in the cache are no reason for a pod not to start.
+            Err(error) if matches!(error.meaning(), Meaning::Local { .. }) => {
+                tracing::warn!("{error}; fetched without the cache");
+                return super::fetch_with(store, artifact, target, options, progress).await;
+            }
+            lock => lock?,
+        };
         // Somebody else may have fetched it while we waited.
         match self.take(artifact, target, options).await {
             Err(error) if is_absent_blob(&error) => {}
@@ -104,20 +112,13 @@ impl Cache {
     }
 
     /// Waits until no other process fetches this blob.
-    async fn lock(&self, sha256: &Sha256) -> Result<File> {
+    async fn lock(&self, sha256: &Sha256) -> Result<Lock> {
         let path = self.directory.join(format!(".sacker-{sha256}.lock"));
-        let opening = path.clone();
-        let file = blocking(move || {
-            let mut options = fs::OpenOptions::new();
-            options.read(true).write(true).create(true).truncate(false);
-            options.open(&opening).map_err(|error| Error::local("lock", &opening, error))
-        })
-        .await?;
         loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(file),
-                Err(fs::TryLockError::WouldBlock) => tokio::time::sleep(LOOK).await,
-                Err(fs::TryLockError::Error(error)) => return Err(Error::local("lock", &path, error)),
+            let attempt = path.clone();
+            match blocking(move || Lock::attempt(attempt)).await? {
+                Some(lock) => return Ok(lock),
+                None => tokio::time::sleep(LOOK).await,
             }
         }
     }
@@ -165,6 +166,41 @@ impl Cache {
     }
 }
 
+/// The right to fetch one blob into the cache. Nothing stays of it.
+#[derive(Debug)]
+struct Lock {
+    path: PathBuf,
+    /// Closing it gives the lock to the next.
+    _file: File,
+}
+
+impl Lock {
+    /// The lock, unless another process has it.
+    fn attempt(path: PathBuf) -> Result<Option<Self>> {
+        let failed = |error| Error::local("lock", &path, error);
+        let mut options = fs::OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let file = options.open(&path).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => return Ok(None),
+            Err(fs::TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        // Whoever had it before removed the file: one that is no longer there keeps nobody out.
+        let locked = file.metadata().map_err(failed)?;
+        let is_there =
+            fs::metadata(&path).is_ok_and(|there| (there.dev(), there.ino()) == (locked.dev(), locked.ino()));
+        Ok(is_there.then_some(Self { path, _file: file }))
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // While it is locked, so that it is ours. What cannot be removed is taken again by the next.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
 /// Makes a file's time that of now, by the clock of its file system.
 fn touch(path: &Path) -> std::io::Result<()> {
     let file = File::open(path)?;
@@ -193,6 +229,22 @@ fn surplus(mut entries: Vec<(SystemTime, u64, PathBuf)>, most: u64, newest: &Pat
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_has_the_lock_and_nothing_stays_of_it() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("lock");
+        let attempt = || Lock::attempt(path.clone()).expect("it can be asked for");
+        let lock = attempt().expect("nobody has it");
+        assert!(attempt().is_none());
+        drop(lock);
+        assert!(!path.exists());
+        let lock = attempt().expect("nobody has it");
+        fs::remove_file(&path).expect("removed");
+        let next = attempt().expect("the name is free");
+        drop((next, lock));
+        assert!(!path.exists());
+    }
 
     #[test]
     fn the_least_recently_used_go_first() {
