@@ -3,6 +3,7 @@
 //! the servers listen on loopback, and the application.
 
 mod home;
+mod moves;
 mod samples;
 
 use std::time::{Duration, Instant};

@@ -23,7 +23,7 @@ mod leader;
 mod lease_race;
 mod packages;
 mod policies;
-mod process;
+pub(crate) mod process;
 mod promotion;
 mod quiet;
 mod rates;
