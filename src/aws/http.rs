@@ -1,18 +1,22 @@
 //! One HTTP stack for all AWS clients of the process: opening another client costs no second TLS configuration and
-//! shares the open connections.
+//! shares the open connections. No name leads it to where clouds keep machine credentials.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
 use aws_smithy_http_client::{Connector, ConnectorBuilder};
+use aws_smithy_runtime_api::client::dns::{DnsFuture, ResolveDns, ResolveDnsError};
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
 };
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use tokio::runtime::{Handle, Id};
+
+use crate::model::is_link_local;
 
 /// The client that every configuration gets.
 pub(super) fn client() -> SharedHttpClient {
@@ -58,5 +62,42 @@ fn connector(settings: &HttpConnectorSettings, components: &RuntimeComponents) -
     builder.set_sleep_impl(components.sleep_impl());
     // HTTPS_PROXY, HTTP_PROXY and NO_PROXY, as the SDK's own client does it.
     builder.set_proxy_config(Some(ProxyConfig::from_env()));
-    SharedHttpConnector::new(builder.build())
+    SharedHttpConnector::new(builder.build_with_resolver(NoLinkLocalNames))
+}
+
+/// Resolves names as the system does, and refuses those of link-local addresses: the endpoint of a SackerLedger may be a
+/// tenant's wish. The SDK's own credential providers name such addresses as numbers, which are not resolved.
+#[derive(Debug, Clone, Copy)]
+struct NoLinkLocalNames;
+
+impl ResolveDns for NoLinkLocalNames {
+    fn resolve_dns<'a>(&'a self, name: &'a str) -> DnsFuture<'a> {
+        DnsFuture::new(async move {
+            let found = tokio::net::lookup_host((name, 0)).await.map_err(ResolveDnsError::new)?;
+            let addresses: Vec<IpAddr> = found.map(|address| address.ip()).collect();
+            match addresses.iter().find(|address| is_link_local(**address)) {
+                Some(address) => Err(ResolveDnsError::new(format!(
+                    "'{name}' is {address}, a link-local address, where clouds keep machine credentials"
+                ))),
+                None => Ok(addresses),
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_name_of_a_link_local_address_is_refused() {
+        // The system resolves a number to itself.
+        let error = NoLinkLocalNames.resolve_dns("169.254.169.254").await.expect_err("refused");
+        let why = error.source().expect("a reason").to_string();
+        assert!(why.starts_with("'169.254.169.254' is 169.254.169.254, a link-local address"), "{why}");
+        let found = NoLinkLocalNames.resolve_dns("localhost").await.expect("the loopback device");
+        assert!(found.iter().all(IpAddr::is_loopback) && !found.is_empty(), "{found:?}");
+    }
 }

@@ -39,7 +39,7 @@ pub use tag::{
 };
 pub use uri::{
     DynamoLocation, FileLocation, GitLocation, GitRemote, HdfsLocation, LedgerUri, Numbering, S3Location,
-    StoreUri, StoreUris, ZooKeeperAcl, ZooKeeperLocation,
+    StoreUri, StoreUris, ZooKeeperAcl, ZooKeeperLocation, is_link_local,
 };
 pub use version::Version;
 pub use view::{PackageView, Resolved, TagView};

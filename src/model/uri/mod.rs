@@ -25,6 +25,8 @@ pub use zookeeper::{ZooKeeperAcl, ZooKeeperLocation};
 use crate::error::{Error, Result};
 use parts::{Parts, Use};
 
+pub use parts::is_link_local;
+
 /// How a ledger numbers versions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

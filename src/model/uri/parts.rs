@@ -1,6 +1,7 @@
 //! A URI cut into its parts, and what all kinds of URIs share. Messages never show what may be a credential.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
@@ -70,7 +71,7 @@ impl<'a> Parts<'a> {
         if !parsed.username().is_empty() || parsed.password().is_some() {
             return Err(self.broken("credentials never stand in an endpoint; use the standard AWS settings"));
         }
-        if parsed.host().is_some_and(|host| is_link_local(&host)) {
+        if parsed.host().is_some_and(|host| is_link_local_host(&host)) {
             return Err(
                 self.broken("endpoint is a link-local address, where clouds keep machine credentials")
             );
@@ -103,7 +104,7 @@ impl<'a> Parts<'a> {
             return Err(self.broken(rule));
         }
         let host: url::Host<String> = url::Host::parse(name).map_err(|_| self.broken(rule))?;
-        if is_link_local(&host) {
+        if is_link_local_host(&host) {
             return Err(self.broken("it is a link-local address, where clouds keep machine credentials"));
         }
         let port = match port {
@@ -129,10 +130,22 @@ impl<'a> Parts<'a> {
 const METADATA_NAMES: [&str; 4] =
     ["metadata", "metadata.google.internal", "instance-data", "instance-data.ec2.internal"];
 
-fn is_link_local<S: AsRef<str>>(host: &url::Host<S>) -> bool {
+fn is_link_local_host<S: AsRef<str>>(host: &url::Host<S>) -> bool {
     match host {
-        url::Host::Ipv4(address) => address.is_link_local(),
-        url::Host::Ipv6(address) => {
+        url::Host::Ipv4(address) => is_link_local((*address).into()),
+        url::Host::Ipv6(address) => is_link_local((*address).into()),
+        url::Host::Domain(name) => {
+            let name = name.as_ref().trim_end_matches('.').to_ascii_lowercase();
+            METADATA_NAMES.contains(&name.as_str())
+        }
+    }
+}
+
+/// Whether clouds keep machine credentials at addresses like this one: no endpoint may be there.
+pub fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => {
             // An IPv4 address inside an IPv6 one: `::a.b.c.d`, `::ffff:a.b.c.d`, and NAT64's `64:ff9b::a.b.c.d`.
             let bits = address.to_bits();
             let carries_ipv4 = matches!(bits >> 32, 0 | 0xffff) || bits >> 32 == 0x0064_ff9b << 64;
@@ -140,10 +153,6 @@ fn is_link_local<S: AsRef<str>>(host: &url::Host<S>) -> bool {
             // fd00:ec2::/32 is where EC2 has its metadata service, and EKS its agent for pods.
             let is_ec2 = bits >> 96 == 0xfd00_0ec2;
             address.is_unicast_link_local() || is_ec2 || (carries_ipv4 && last.is_link_local())
-        }
-        url::Host::Domain(name) => {
-            let name = name.as_ref().trim_end_matches('.').to_ascii_lowercase();
-            METADATA_NAMES.contains(&name.as_str())
         }
     }
 }
