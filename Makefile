@@ -56,10 +56,13 @@ bench: testbed image ## Measure downloads and uploads beside other programs, the
 	@testbed/get peers || echo "some peers are missing; their rows will say so"
 	$(say) "building what is released, and the measuring programs"
 	cargo build --quiet --release --bins --example bench --example blobserve --example reflector
-	cargo build --quiet --profile operator --no-default-features --features operator --bin sacker-operator
+	@case '$(ONLY)' in \
+		''|size|op-*) cargo build --quiet --profile operator --no-default-features --features operator --bin sacker-operator ;; \
+	esac
 	@status=0; \
 	if [[ '$(ONLY)' != op-* ]]; then \
-		SACKER_BENCH_INIT=$(TARGET)/image/root/sacker-init $(TARGET)/release/examples/bench \
+		SACKER_BENCH_INIT=$(TARGET)/image/root/sacker-init SACKER_BENCH_OPERATOR=$(TARGET)/operator/sacker-operator \
+			$(TARGET)/release/examples/bench \
 			$(if $(ONLY),--only $(ONLY),--docs docs) $(BENCH_FLAGS) || status=$$?; \
 	fi; \
 	if [[ -z '$(ONLY)' || '$(ONLY)' == op-* ]]; then $(MAKE) --no-print-directory bench-operator || status=$$?; fi; \

@@ -1,13 +1,12 @@
 //! What an operator cannot do without: lists SackerLedgers, SackerPackages and SackerTags and keeps them in caches, and
 //! nothing else. `make bench` holds the operator's restart against it.
 //!
-//! Reads `KUBECONFIG`. Once all are listed it writes one line, `objects=<number> rss=<bytes>`, and ends.
+//! Reads `KUBECONFIG`. Once all are listed it writes one line, `objects=<number>`, and ends.
 
 #![allow(clippy::print_stdout, reason = "a program for the terminal")]
 
 use std::error::Error;
 use std::fmt::Debug;
-use std::fs::read_to_string;
 use std::future::ready;
 use std::pin::pin;
 
@@ -35,15 +34,6 @@ where
     }
 }
 
-/// Memory of this process that is in use, in bytes.
-fn resident() -> Result<u64, Failure> {
-    let status = read_to_string("/proc/self/status")?;
-    let words = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kibibytes: u64 =
-        words.and_then(|words| words.split_whitespace().next()).ok_or("no VmRSS")?.parse()?;
-    Ok(kibibytes * 1024)
-}
-
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
     let client = Client::try_default().await?;
@@ -53,6 +43,6 @@ async fn main() -> Result<(), Failure> {
         listed::<SackerTag>(client),
     )?;
     let objects = ledgers.len() + packages.len() + tags.len();
-    println!("objects={objects} rss={}", resident()?);
+    println!("objects={objects}");
     Ok(())
 }

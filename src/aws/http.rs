@@ -66,7 +66,7 @@ fn connector(settings: &HttpConnectorSettings, components: &RuntimeComponents) -
 }
 
 /// Resolves names as the system does, and refuses those of link-local addresses: the endpoint of a SackerLedger may be a
-/// tenant's wish. The SDK's own credential providers name such addresses as numbers, which are not resolved.
+/// tenant's wish. Behind a proxy it is the proxy's name that is resolved here. The SDK's own credential providers name such addresses as numbers, which are not resolved.
 #[derive(Debug, Clone, Copy)]
 struct NoLinkLocalNames;
 

@@ -141,7 +141,7 @@ impl Written {
     /// Whether somebody else wrote the object's status after us.
     ///
     /// Times do not count: replicas that run without an election would correct each other's for ever.
-    pub fn is_foreign<K>(&self, object: &K) -> bool
+    fn is_foreign<K>(&self, object: &K) -> bool
     where
         K: Resource + HasStatus<Status: Clone + PartialEq + Serialize + DeserializeOwned> + 'static,
     {

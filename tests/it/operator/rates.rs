@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use super::bench::Bench;
 use super::process::Operator;
 use super::scale::{add, in_parallel, set};
-use crate::support::cluster::{Cluster, Kind, PACKAGE, TAG};
+use crate::support::cluster::{Cluster, Kind, LEDGER, PACKAGE, TAG};
+use crate::support::eventually;
 use crate::support::tier;
 
 /// SackerTags of the row op-scale, at a night's figures; a fan-out is half of it.
@@ -122,7 +123,7 @@ fn bare_reflector(cluster: &Cluster, tags: usize) -> Duration {
     let output = command.output().expect("the reflector starts");
     let time = start.elapsed();
     let text = String::from_utf8_lossy(&output.stdout);
-    let listed = text.strip_prefix("objects=").and_then(|rest| rest.split(' ').next()?.parse::<usize>().ok());
+    let listed = text.strip_prefix("objects=").and_then(|number| number.trim().parse::<usize>().ok());
     assert!(
         listed.is_some_and(|listed| listed > tags),
         "a list of {tags} SackerTags and a SackerLedger: {output:?}"
@@ -192,7 +193,17 @@ async fn many_first_statuses_and_a_restart() {
         memory / 1024 / 1024
     ));
 
+    // A SackerLedger says every ten minutes when it was last read: that comes before the restarts, not among them.
+    bench.api.patch_status(LEDGER, "", &bench.ledger_name, json!({ "status": null })).await;
+    let process = Operator::start(&cluster, &[]);
+    eventually("the SackerLedger says that all was read", LIMIT, async || {
+        let ledger = bench.api.get(LEDGER, "", &bench.ledger_name).await.expect("it is there");
+        ledger["status"]["packages"] == count / TAGS && ledger["status"]["lastPollTime"].is_string()
+    })
+    .await;
+    process.kill();
     let (mut bare, mut restart) = ([Duration::ZERO; RESTARTS], [Duration::ZERO; RESTARTS]);
+    let mut restarted = 0;
     let mut ready = Duration::ZERO;
     for round in 0..RESTARTS {
         bare[round] = bare_reflector(&cluster, count);
@@ -202,9 +213,8 @@ async fn many_first_statuses_and_a_restart() {
         ready = start.elapsed();
         until_counted(&process, "sacker_reconcile_total", count).await;
         restart[round] = start.elapsed();
-        // A SackerLedger says every ten minutes when it was last read.
-        assert_eq!(process.metric(TAG_WRITES), 0, "a restart writes");
-        memory = process.memory();
+        assert_eq!(process.metric("sacker_status_writes_total"), 0, "a restart writes");
+        restarted = restarted.max(process.memory());
         process.kill();
     }
     bare.sort_unstable();
@@ -213,11 +223,12 @@ async fn many_first_statuses_and_a_restart() {
     tier::summary(&format!(
         "op-restart objects={count} reflector={bare:.1?} ready={ready:.1?} restart={restart:.1?} ratio={slower:.2} \
          writes=0 memory={}MiB",
-        memory / 1024 / 1024
+        restarted / 1024 / 1024
     ));
     assert!(ratio >= 0.6, "op-scale: {ratio:.2} of a raw loop, at least 0.6");
     assert!(slower <= 2.0, "op-restart: {slower:.2} times a bare reflector, at most 2");
-    assert!(memory <= MEMORY, "op-scale: {memory} bytes of memory, at most {MEMORY}");
+    let most = memory.max(restarted);
+    assert!(most <= MEMORY, "op-scale, op-restart: {most} bytes of memory, at most {MEMORY}");
 }
 
 #[tokio::test]
