@@ -177,15 +177,16 @@ async fn run(context: Weak<Context>, name: String, interval: Duration, shared: A
         } else if changes > 0 {
             pace.factor = 1.0;
         }
-        note(&context, &name, &shared, whole, needed.len());
+        // After a start every package is urgent, and nothing is left for a whole round.
+        note(&context, &name, &shared, packages.len() == needed.len(), needed.len());
     }
 }
 
 /// Keeps what the ledger's status shows, and wakes its controller when that is worth a look.
-fn note(context: &Context, name: &str, shared: &Shared, whole: bool, packages: usize) {
+fn note(context: &Context, name: &str, shared: &Shared, is_all: bool, packages: usize) {
     let mut state = shared.state.lock().unwrap_or_else(PoisonError::into_inner);
     let first = state.polled.is_none();
-    if whole {
+    if is_all {
         state.polled = Some(context.clock.now());
     }
     if std::mem::replace(&mut state.packages, packages) != packages || first {

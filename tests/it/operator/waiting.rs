@@ -42,6 +42,20 @@ async fn a_package_that_is_not_there_yet_is_waited_for() {
 }
 
 #[tokio::test]
+async fn a_ledger_that_is_seldom_polled_says_at_once_that_all_was_read() {
+    let Some(bench) = Bench::new().await else { return };
+    bench.versions(1).await;
+    let (name, seldom) = (unique("seldom"), "pollInterval: 10m");
+    let yaml = bench.ledger_yaml().replace(&bench.ledger_name, &name);
+    bench.cluster.apply(&yaml.replace("pollInterval: 1s", seldom));
+    let spec = format!("ledger: {name}, package: {}, tag: live, version: 1", bench.package);
+    bench.cluster.apply(&object_yaml("SackerTag", &bench.namespace, "seldom", &spec));
+    let is_read =
+        |object: &Value| object["status"]["packages"] == 1 && object["status"]["lastPollTime"].is_string();
+    bench.api.until((LEDGER, "", &name), "all was read", PATIENCE, is_read).await;
+}
+
+#[tokio::test]
 async fn a_followed_tag_and_its_soak_are_waited_for() {
     let Some(bench) = Bench::new().await else { return };
     bench.versions(2).await;
