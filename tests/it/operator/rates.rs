@@ -194,7 +194,8 @@ async fn many_first_statuses_and_a_restart() {
     ));
 
     // A SackerLedger says every ten minutes when it was last read: that comes before the restarts, not among them.
-    bench.api.patch_status(LEDGER, "", &bench.ledger_name, json!({ "status": null })).await;
+    let unread = json!({ "status": { "lastPollTime": null } });
+    bench.api.patch_status(LEDGER, "", &bench.ledger_name, unread).await;
     let process = Operator::start(&cluster, &[]);
     eventually("the SackerLedger says that all was read", LIMIT, async || {
         let ledger = bench.api.get(LEDGER, "", &bench.ledger_name).await.expect("it is there");
