@@ -17,6 +17,7 @@ use kube::runtime::watcher;
 use kube::{Client, CustomResourceExt, Resource};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
@@ -150,29 +151,92 @@ where
     }
 }
 
-/// Starts the watches. Each one ends only with its task.
-pub(super) fn watch(watches: &mut JoinSet<()>, context: &Arc<Context>, timeout: Duration, writers: Writers) {
+/// The first lists of the watches, on their way.
+#[derive(Debug, Default)]
+pub(super) struct FirstLists(Vec<oneshot::Receiver<()>>);
+
+impl FirstLists {
+    fn one_more(&mut self) -> oneshot::Sender<()> {
+        let (told, listed) = oneshot::channel();
+        self.0.push(listed);
+        told
+    }
+
+    /// Waits until the caches are complete, and all that follows from their objects was noted. A round of polls that began
+    /// before would know of some of the packages only.
+    pub(super) async fn observed(self) {
+        for listed in self.0 {
+            // A watch that ended tells why itself.
+            let _ = listed.await;
+        }
+    }
+}
+
+/// Starts the watches. Each one ends only with its task. The first lists of workloads are nothing to wait for.
+pub(super) fn watch(
+    watches: &mut JoinSet<()>,
+    context: &Arc<Context>,
+    timeout: Duration,
+    writers: Writers,
+) -> FirstLists {
+    let mut lists = FirstLists::default();
     let seconds = u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX).max(1);
     let plain = watcher::Config::default().timeout(seconds);
     let ours = plain.clone().labels(&format!("{}={}", MANAGED_BY.0, MANAGED_BY.1));
-    watches.spawn(follow(context, "SackerLedger", plain.clone(), writers.ledgers, route::ledger));
-    watches.spawn(follow(context, "SackerPackage", plain.clone(), writers.packages, |context, change| {
-        route::package(context, change);
-    }));
-    watches.spawn(follow(context, "SackerTag", plain.clone(), writers.tags, |context, change| {
-        route::tag(context, change);
-    }));
-    watches.spawn(follow(context, "Namespace", plain, writers.namespaces, |context, change| {
-        route::namespace(context, change);
-    }));
-    watches.spawn(follow(context, "ConfigMap", ours, writers.config_maps, |context, change| {
-        route::config_map(context, change);
-    }));
+    watches.spawn(follow(
+        context,
+        "SackerLedger",
+        plain.clone(),
+        writers.ledgers,
+        lists.one_more(),
+        route::ledger,
+    ));
+    watches.spawn(follow(
+        context,
+        "SackerPackage",
+        plain.clone(),
+        writers.packages,
+        lists.one_more(),
+        |context, change| {
+            route::package(context, change);
+        },
+    ));
+    watches.spawn(follow(
+        context,
+        "SackerTag",
+        plain.clone(),
+        writers.tags,
+        lists.one_more(),
+        |context, change| {
+            route::tag(context, change);
+        },
+    ));
+    watches.spawn(follow(
+        context,
+        "Namespace",
+        plain,
+        writers.namespaces,
+        lists.one_more(),
+        |context, change| {
+            route::namespace(context, change);
+        },
+    ));
+    watches.spawn(follow(
+        context,
+        "ConfigMap",
+        ours,
+        writers.config_maps,
+        lists.one_more(),
+        |context, change| {
+            route::config_map(context, change);
+        },
+    ));
     if context.runs(Name::Rollout) {
         watches.spawn(follow_workloads::<Deployment>(context, "Deployment", seconds));
         watches.spawn(follow_workloads::<StatefulSet>(context, "StatefulSet", seconds));
         watches.spawn(follow_workloads::<DaemonSet>(context, "DaemonSet", seconds));
     }
+    lists
 }
 
 fn follow<K>(
@@ -180,6 +244,7 @@ fn follow<K>(
     kind: &'static str,
     config: watcher::Config,
     writer: Writer<K>,
+    listed: oneshot::Sender<()>,
     routed: impl Fn(&Arc<Context>, &Change<K>) + Send + Sync + 'static,
 ) -> BoxFuture<'static, ()>
 where
@@ -192,7 +257,7 @@ where
         events(api, config).default_backoff().modify(|object| object.meta_mut().managed_fields = None);
     async move {
         let heard = || context.metrics.heard(kind, context.clock.now());
-        drive(events, writer, kind, heard, |change| routed(&context, &change)).await;
+        drive(events, writer, kind, listed, heard, |change| routed(&context, &change)).await;
     }
     .boxed()
 }
@@ -208,7 +273,8 @@ fn follow_workloads<K: rollout::Watched>(
     let events = events(Api::<DeserializeGuard<K>>::all(context.client.clone()), config).default_backoff();
     async move {
         let heard = || context.metrics.heard(kind, context.clock.now());
-        drive(events, Writer::new(()), kind, heard, |change| context.rollouts.changed(&change)).await;
+        let (listed, _) = oneshot::channel();
+        drive(events, Writer::new(()), kind, listed, heard, |change| context.rollouts.changed(&change)).await;
     }
     .boxed()
 }

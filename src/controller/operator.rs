@@ -180,21 +180,14 @@ async fn start(
         metrics,
     });
     let mut watches = JoinSet::new();
-    watch(&mut watches, &context, settings.watch_timeout, writers);
+    let lists = watch(&mut watches, &context, settings.watch_timeout, writers);
     let health = context.clone();
     watches.spawn(async move {
         while let Some(uri) = unwell.recv().await {
             route::health(&health, &uri);
         }
     });
-    let caches = async {
-        let _ = context.ledgers.cache.wait_until_ready().await;
-        let _ = context.packages.cache.wait_until_ready().await;
-        let _ = context.tags.cache.wait_until_ready().await;
-        let _ = context.namespaces.wait_until_ready().await;
-        let _ = context.config_maps.wait_until_ready().await;
-    };
-    caches.await;
+    lists.observed().await;
     readiness.has("caches");
     Ok((context, watches))
 }

@@ -13,6 +13,7 @@ use kube::runtime::reflector::{Lookup as _, ObjectRef, Store, store::Writer};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Error, Resource};
 use serde::de::DeserializeOwned;
+use tokio::sync::oneshot;
 use tracing::warn;
 
 /// One object's change: nothing before is a creation, nothing after a deletion.
@@ -64,11 +65,13 @@ fn is_expired<K>(event: &watcher::Result<Event<K>>) -> bool {
 }
 
 /// Feeds `writer` with `events` and calls `observe` with each change, after the cache shows it. A relist becomes changes
-/// too, deletions that the watch has missed included. Ends with the stream.
+/// too, deletions that the watch has missed included. `listed` is told after the changes of the first list were observed:
+/// the cache is complete before that, and what follows from it is not. Ends with the stream.
 pub async fn drive<K>(
     events: impl Stream<Item = watcher::Result<Event<K>>>,
     mut writer: Writer<K>,
     kind: &'static str,
+    listed: oneshot::Sender<()>,
     mut heard: impl FnMut(),
     mut observe: impl FnMut(Change<K>),
 ) where
@@ -76,6 +79,7 @@ pub async fn drive<K>(
 {
     let cache = writer.as_reader();
     let mut events = std::pin::pin!(events);
+    let mut listed = Some(listed);
     let mut before_list: HashMap<ObjectRef<K>, Arc<K>> = HashMap::new();
     while let Some(event) = events.next().await {
         let event = match event {
@@ -113,6 +117,8 @@ pub async fn drive<K>(
                 for before in before_list.into_values() {
                     observe(Change { before: Some(before), after: None });
                 }
+                // Who has stopped waiting does not mind.
+                let _ = listed.take().map(|listed| listed.send(()));
             }
         }
     }
@@ -155,6 +161,7 @@ mod tests {
             stream,
             Writer::new(()),
             "ConfigMap",
+            oneshot::channel().0,
             || {},
             |change| {
                 let show = |object: &Option<Arc<ConfigMap>>| match object {
@@ -191,5 +198,23 @@ mod tests {
             seen,
             ["a: - to 1", "b: - to 1", "a: 1 to 2", "a: 2 to 2 same", "a: 2 to 3", "b: 1 to -", "a: 3 to -"]
         );
+    }
+
+    #[tokio::test]
+    async fn a_first_list_is_told_after_its_changes_were_observed() {
+        let list = || vec![Event::Init, Event::InitApply(object("a", 1)), Event::InitDone];
+        let events = futures::stream::iter([list(), list()].concat().into_iter().map(Ok));
+        let (told, mut listed) = oneshot::channel();
+        let mut observed = Vec::new();
+        drive(
+            events,
+            Writer::new(()),
+            "ConfigMap",
+            told,
+            || {},
+            |_| observed.push(listed.try_recv().is_ok()),
+        )
+        .await;
+        assert_eq!(observed, [false, true]);
     }
 }
