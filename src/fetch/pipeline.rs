@@ -20,7 +20,7 @@ use crate::model::{Hasher, Sha256};
 
 /// How many bytes may wait for the thread: enough to keep it busy over a slow moment of the network, little enough that
 /// several transfers side by side stay below 32 MiB.
-const QUEUE_BYTES: u32 = 2 << 20;
+const QUEUE_BYTES: u32 = 4 << 20;
 
 /// Most that one read of an existing file takes.
 const READ_BYTES: usize = 1 << 20;

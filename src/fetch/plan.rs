@@ -12,7 +12,7 @@ use std::time::Duration;
 const FIRST_CONNECTIONS: usize = 2;
 
 /// How long the pace with a number of connections is measured.
-pub(super) const ROUND: Duration = Duration::from_millis(250);
+pub(super) const ROUND: Duration = Duration::from_millis(200);
 
 /// A pace counts as faster from this factor on.
 const FASTER: f64 = 1.1;
@@ -26,6 +26,13 @@ const WATCHED: Duration = Duration::from_millis(750);
 /// How many finished parts the median is of.
 const REMEMBERED: usize = 9;
 
+/// A request should take so long at least, if the parts are there to be asked for: the 20 ms until its first byte, and what a
+/// server does for each one whatever its size, are then little beside it.
+const REQUEST: Duration = Duration::from_millis(200);
+
+/// Most bytes of a request.
+const REQUEST_BYTES: u64 = 64 << 20;
+
 /// Sizes that a plan keeps to, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Sizes {
@@ -37,11 +44,14 @@ pub(super) struct Sizes {
     pub(super) connections: usize,
 }
 
-/// A part that is coming in.
+/// A part that is coming in, with those that come after it by the same request.
 #[derive(Debug, Clone)]
 struct Running {
     index: usize,
-    since: Duration,
+    /// The end of the request: the first part that is not of it.
+    until: usize,
+    /// Nothing while the part would be too far ahead.
+    since: Option<Duration>,
     started_at: u64,
     is_raced: bool,
 }
@@ -53,7 +63,7 @@ pub(super) struct Plan {
     sizes: Sizes,
     /// Up to where each part was received.
     position: Vec<u64>,
-    /// No part before this one is still to be started.
+    /// No part before this one is still to be asked for.
     next: usize,
     running: Vec<Running>,
     connections: usize,
@@ -67,8 +77,9 @@ pub(super) struct Plan {
 struct Round {
     since: Duration,
     received: u64,
-    /// The best pace so far.
+    /// The best pace so far, and how many connections it took.
     best: f64,
+    enough: usize,
     /// More connections did not help.
     is_settled: bool,
 }
@@ -89,23 +100,77 @@ impl Plan {
         }
     }
 
-    /// The next part that should be asked for, at time `now`, while the hash is at `hashed`; nothing for now.
+    /// The next part that should be asked for, at time `now`, while the hash is at `hashed`; nothing for now. The request
+    /// for it is [`Plan::request`].
     pub(super) fn start(&mut self, hashed: u64, now: Duration) -> Option<usize> {
-        while self.position.get(self.next).is_some_and(|position| *position == self.end(self.next)) {
+        while self.next < self.position.len() && !self.is_to_be_asked_for(self.next) {
             self.next += 1;
         }
         let index = self.next;
         if index >= self.position.len() || self.running.len() >= self.connections {
             return None;
         }
-        let head = hashed / self.sizes.part * self.sizes.part + self.sizes.part;
-        if self.end(index) > head.saturating_add(self.sizes.ahead) {
+        if self.is_too_far_ahead(index, hashed) {
             return None;
         }
-        self.next += 1;
+        let most = self.parts_of_a_request();
+        let mut until = index + 1;
+        while until < index + most && self.is_untouched(until) {
+            until += 1;
+        }
+        self.next = until;
         let started_at = self.position[index];
-        self.running.push(Running { index, since: now, started_at, is_raced: false });
+        self.running.push(Running { index, until, since: Some(now), started_at, is_raced: false });
         Some(index)
+    }
+
+    /// A part whose request is there already, and that is no longer too far ahead.
+    pub(super) fn resume(&mut self, hashed: u64, now: Duration) -> Option<usize> {
+        let waits =
+            |running: &Running| running.since.is_none() && !self.is_too_far_ahead(running.index, hashed);
+        let at = self.running.iter().position(waits)?;
+        let running = &mut self.running[at];
+        running.since = Some(now);
+        running.started_at = self.position[running.index];
+        Some(running.index)
+    }
+
+    /// The bytes to ask for with a part that was started.
+    pub(super) fn request(&self, index: usize) -> Range<u64> {
+        let until = self.running.iter().find(|running| running.index == index).map(|running| running.until);
+        self.position[index]..self.end(until.unwrap_or(index + 1) - 1)
+    }
+
+    fn is_too_far_ahead(&self, index: usize, hashed: u64) -> bool {
+        let head = hashed / self.sizes.part * self.sizes.part + self.sizes.part;
+        self.end(index) > head.saturating_add(self.sizes.ahead)
+    }
+
+    fn is_to_be_asked_for(&self, index: usize) -> bool {
+        let is_running = |running: &Running| (running.index..running.until).contains(&index);
+        self.position[index] < self.end(index) && !self.running.iter().any(is_running)
+    }
+
+    /// Whether nothing of a part is there or on its way.
+    fn is_untouched(&self, index: usize) -> bool {
+        let begin = index as u64 * self.sizes.part;
+        self.position.get(index) == Some(&begin) && self.is_to_be_asked_for(index)
+    }
+
+    /// How many parts are asked for at a time: more than one only where they come that fast, and no more than leave each
+    /// connection its share of what may be ahead.
+    fn parts_of_a_request(&self) -> usize {
+        let share =
+            if self.connections > 1 { self.sizes.ahead / self.connections as u64 } else { REQUEST_BYTES };
+        let most = (share.min(REQUEST_BYTES) / self.sizes.part).max(1);
+        let mut paces: Vec<f64> = self.paces.iter().copied().collect();
+        paces.sort_unstable_by(f64::total_cmp);
+        let median = paces.get(paces.len() / 2).copied().unwrap_or(0.0);
+        #[expect(clippy::cast_precision_loss, reason = "a pace need not be exact")]
+        let (part, most) = (self.sizes.part as f64, most as f64);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and a few")]
+        let parts = (median * REQUEST.as_secs_f64() / part).clamp(1.0, most) as usize;
+        parts
     }
 
     /// What is missing of a part.
@@ -122,16 +187,27 @@ impl Plan {
         new
     }
 
-    /// A part is complete.
-    pub(super) fn finish(&mut self, index: usize, now: Duration) {
-        let Some(at) = self.running.iter().position(|running| running.index == index) else { return };
-        let running = self.running.swap_remove(at);
-        if let Some(pace) = pace(self.end(index) - running.started_at, now.saturating_sub(running.since)) {
+    /// A part is complete. `goes_on` says that its request does: with the next part of it, which waits for
+    /// [`Plan::resume`], if there is one; returns whether there is. What else was asked for with the part is asked for anew.
+    pub(super) fn finish(&mut self, index: usize, now: Duration, goes_on: bool) -> bool {
+        let Some(at) = self.running.iter().position(|running| running.index == index) else { return false };
+        let running = &mut self.running[at];
+        let elapsed = running.since.map_or(Duration::ZERO, |since| now.saturating_sub(since));
+        let (started_at, until) = (running.started_at, running.until);
+        let has_more = goes_on && index + 1 < until;
+        if has_more {
+            (running.index, running.since, running.is_raced) = (index + 1, None, false);
+        } else {
+            self.running.swap_remove(at);
+            self.next = self.next.min(index + 1);
+        }
+        if let Some(pace) = pace(self.end(index) - started_at, elapsed) {
             self.paces.push_back(pace);
             if self.paces.len() > REMEMBERED {
                 self.paces.pop_front();
             }
         }
+        has_more
     }
 
     /// Whether all parts are complete.
@@ -140,7 +216,7 @@ impl Plan {
             && (self.next..self.position.len()).all(|index| self.missing(index).is_empty())
     }
 
-    /// Measures the pace of the whole, and adds a connection if the last one helped. `is_held_up` says that bytes came faster
+    /// Measures the pace of the whole, and doubles the connections if the last ones helped. `is_held_up` says that bytes came faster
     /// than they were hashed: more connections cannot help then.
     pub(super) fn measure(&mut self, now: Duration, is_held_up: bool) {
         let elapsed = now.saturating_sub(self.round.since);
@@ -155,16 +231,21 @@ impl Plan {
             return;
         }
         if now_pace >= self.round.best * FASTER {
-            self.round.best = now_pace;
-            if self.connections < self.sizes.connections {
-                self.connections += 1;
-            }
+            (self.round.best, self.round.enough) = (now_pace, self.connections);
+            self.connections = (2 * self.connections).min(self.sizes.connections);
         } else {
-            // The last one was of no use.
-            self.connections =
-                self.connections.saturating_sub(1).max(FIRST_CONNECTIONS.min(self.sizes.connections));
+            // The last ones were of no use.
+            self.connections = self.round.enough;
             self.round.is_settled = true;
         }
+    }
+
+    /// Bytes come faster than they are hashed: one connection less. What arrives at the head is hashed while it is in the
+    /// core's cache, and what arrives elsewhere is not.
+    pub(super) fn hold_back(&mut self) {
+        self.connections = self.connections.saturating_sub(1).max(1);
+        // Should that have been one too few, connections are added again.
+        self.round = Round { since: self.round.since, received: self.round.received, ..Round::default() };
     }
 
     /// A part that should be asked for a second time, from where it is: the one that the hash waits for, when it is slow.
@@ -173,7 +254,7 @@ impl Plan {
         let mut paces: Vec<f64> = self.paces.iter().copied().collect();
         let position = &self.position;
         let pace_of = |running: &Running| {
-            let watched = now.saturating_sub(running.since);
+            let watched = now.saturating_sub(running.since?);
             let received = position[running.index] - running.started_at;
             // Nothing at all is the slowest pace.
             (watched >= WATCHED).then(|| pace(received, watched).unwrap_or(0.0))
@@ -224,7 +305,41 @@ mod tests {
             plan.receive(index, missing.start, missing.end - missing.start),
             missing.end - missing.start
         );
-        plan.finish(index, now);
+        plan.finish(index, now, false);
+    }
+
+    #[test]
+    fn parts_that_come_fast_are_asked_for_together() {
+        // Each of two connections has three parts of what may be ahead.
+        let part = 4 << 20;
+        let sizes = Sizes { part, ahead: 6 * part, connections: 2 };
+        let mut plan = Plan::new(20 * part, sizes, &[0; 20]);
+        assert_eq!(plan.start(0, at(0)), Some(0));
+        assert_eq!(plan.request(0), 0..part, "nobody knows the pace yet");
+        complete(&mut plan, 0, at(10));
+        assert_eq!(plan.start(part, at(10)), Some(1));
+        assert_eq!(plan.request(1), part..4 * part);
+        assert_eq!(plan.start(part, at(10)), Some(4), "what is asked for already is passed over");
+        plan.sizes.ahead = 3 * part;
+
+        plan.receive(1, part, part);
+        assert!(plan.finish(1, at(20), true), "the request has more");
+        assert_eq!(plan.resume(part, at(20)), Some(2));
+        assert_eq!(plan.resume(part, at(20)), None);
+        plan.receive(4, 4 * part, part);
+        assert!(plan.finish(4, at(30), true));
+        assert_eq!(plan.resume(part, at(30)), None, "part 5 is too far ahead");
+        assert_eq!(plan.resume(2 * part, at(30)), Some(5));
+        assert_eq!(plan.start(2 * part, at(30)), None, "both connections are in use");
+
+        // A second request for part 2 came first: the slow one is given up, with all it was for.
+        plan.receive(2, 2 * part, part);
+        assert!(!plan.finish(2, at(40), false));
+        assert_eq!(plan.start(3 * part, at(40)), Some(3));
+        assert_eq!(plan.request(3), 3 * part..4 * part, "parts 4 to 6 are on their way");
+        plan.receive(3, 3 * part, part);
+        assert!(!plan.finish(3, at(50), true), "its request ends there");
+        assert_eq!(plan.start(4 * part, at(50)), Some(7));
     }
 
     #[test]
@@ -268,16 +383,17 @@ mod tests {
     #[test]
     fn connections_are_added_while_that_helps() {
         let mut plan = Plan::new(1_000_000, Sizes { ahead: 1_000_000, ..SIZES }, &vec![0; 100_000]);
-        // Three bring more than two, four no more than three.
+        plan.sizes.connections = 9;
+        // Four bring more than two, eight no more than four.
         let mut counts = Vec::new();
         for round in 1..=5_u64 {
             while plan.start(0, at(round * 250)).is_some() {}
             counts.push(plan.running.len());
-            plan.round.received = 1_000 * plan.running.len().min(3) as u64;
+            plan.round.received = 1_000 * plan.running.len().min(4) as u64;
             plan.measure(at(round * 250), false);
             plan.running.clear();
         }
-        assert_eq!(counts, [2, 3, 4, 3, 3]);
+        assert_eq!(counts, [2, 4, 8, 4, 4]);
     }
 
     #[test]
@@ -289,6 +405,18 @@ mod tests {
             plan.measure(at(round * 250), true);
         }
         assert_eq!(plan.connections, 2);
+    }
+
+    #[test]
+    fn one_connection_is_enough_for_a_hash_that_cannot_keep_up() {
+        let mut plan = Plan::new(1_000_000, Sizes { ahead: 1_000_000, ..SIZES }, &vec![0; 100_000]);
+        plan.hold_back();
+        plan.hold_back();
+        assert_eq!((plan.start(0, at(0)), plan.start(0, at(0))), (Some(0), None));
+        // It was not the hash for long.
+        plan.round.received = 1_000;
+        plan.measure(at(250), false);
+        assert_eq!(plan.start(0, at(250)), Some(1));
     }
 
     #[test]

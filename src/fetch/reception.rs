@@ -5,6 +5,7 @@
 use std::io;
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -102,9 +103,10 @@ impl<O: Output> Reception<'_, O> {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut running = FuturesUnordered::new();
         let mut handles: Vec<(usize, AbortHandle)> = Vec::new();
+        // Requests whose next part would be too far ahead.
+        let mut waiting: Vec<(usize, Transfer<'_>)> = Vec::new();
         loop {
-            while let Some((index, missing)) = self.start(start) {
-                let transfer = first.take().unwrap_or_else(|| self.transfer(missing));
+            while let Some((index, transfer)) = self.next(&mut waiting, &mut first, start.elapsed()) {
                 let (part, handle) = abortable(self.part(index, transfer));
                 handles.push((index, handle));
                 running.push(part);
@@ -117,8 +119,15 @@ impl<O: Output> Reception<'_, O> {
             }
             tokio::select! {
                 Some(ended) = running.next() => match ended {
-                    Ok((index, Ok(()))) => {
-                        self.plan().finish(index, start.elapsed());
+                    Ok((index, Ok(transfer))) => {
+                        let mut plan = self.plan();
+                        if plan.finish(index, start.elapsed(), transfer.has_more()) {
+                            waiting.push((index + 1, transfer));
+                        }
+                        if self.pipeline.is_held_up() {
+                            plan.hold_back();
+                        }
+                        drop(plan);
                         // A second request for it that came to nothing.
                         handles.retain(|(of, handle)| {
                             if *of == index {
@@ -162,10 +171,22 @@ impl<O: Output> Reception<'_, O> {
         self.plan.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn start(&self, start: Instant) -> Option<(usize, Range<u64>)> {
-        let mut plan = self.plan();
-        let index = plan.start(self.pipeline.hashed(), start.elapsed())?;
-        Some((index, plan.missing(index)))
+    /// The next part, and the request that brings it: one that is there already, or a new one. `first` began before the
+    /// plan, for the first part.
+    fn next<'t>(
+        &'t self,
+        waiting: &mut Vec<(usize, Transfer<'t>)>,
+        first: &mut Option<Transfer<'t>>,
+        now: Duration,
+    ) -> Option<(usize, Transfer<'t>)> {
+        let (mut plan, hashed) = (self.plan(), self.pipeline.hashed());
+        if let Some(index) = plan.resume(hashed, now) {
+            let at = waiting.iter().position(|(of, _)| *of == index)?;
+            return Some(waiting.swap_remove(at));
+        }
+        let index = plan.start(hashed, now)?;
+        let transfer = first.take().unwrap_or_else(|| self.transfer(plan.request(index)));
+        Some((index, transfer))
     }
 
     fn transfer(&self, range: Range<u64>) -> Transfer<'_> {
@@ -173,18 +194,24 @@ impl<O: Output> Reception<'_, O> {
         Transfer::part(store, artifact, patience, self.size, range)
     }
 
-    async fn part(&self, index: usize, mut transfer: Transfer<'_>) -> (usize, Result<(), Broken>) {
+    /// Brings a part, and gives back its request, which may have more.
+    async fn part<'t>(
+        &'t self,
+        index: usize,
+        mut transfer: Transfer<'t>,
+    ) -> (usize, Result<Transfer<'t>, Broken>) {
+        let end = self.plan().missing(index).end;
         let outcome = async {
             loop {
-                while let Some(bytes) = transfer.next().await? {
+                while let Some(bytes) = transfer.next_before(end).await? {
                     if self.hand_on(index, transfer.offset(), bytes).await? {
-                        return Ok(());
+                        return Ok(transfer);
                     }
                 }
                 // The first request may have been for less than a part: it was made before the blob's size was known.
                 let missing = self.plan().missing(index);
                 if missing.is_empty() {
-                    return Ok(());
+                    return Ok(transfer);
                 }
                 transfer = self.transfer(missing);
             }

@@ -3,6 +3,7 @@
 //! Resumes where a stream broke, notices stalls, refuses more bytes than were asked for. Not responsible for whether the
 //! bytes are the right ones (`pipeline.rs` hashes them), nor for where they go.
 
+use std::mem;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ pub(super) struct Transfer<'a> {
     end: u64,
     /// Nothing after a failure, until it is taken up again.
     stream: Option<BoxStream<'static, Result<Bytes>>>,
+    /// Received bytes beyond what was wanted at the last call.
+    kept: Bytes,
     /// Failures in a row.
     failures: u32,
     /// Where the stream was last taken up.
@@ -79,6 +82,7 @@ impl<'a> Transfer<'a> {
             offset: range.start,
             end: range.end,
             stream: None,
+            kept: Bytes::new(),
             failures: 0,
             resumed_at: range.start,
         }
@@ -94,12 +98,33 @@ impl<'a> Transfer<'a> {
         self.offset
     }
 
-    /// The next bytes, never empty; nothing after the last.
+    /// Whether there are more bytes to come.
+    pub(super) fn has_more(&self) -> bool {
+        self.offset < self.end
+    }
+
+    /// The next bytes before `until`, never empty; nothing after the last of them.
     ///
     /// # Errors
     /// `Corrupt` as soon as there are more bytes than belong to the part; `Unavailable` when the stream broke or stalled
     /// too often; what the store says otherwise.
-    pub(super) async fn next(&mut self) -> Result<Option<Bytes>> {
+    pub(super) async fn next_before(&mut self, until: u64) -> Result<Option<Bytes>> {
+        let wanted = until.saturating_sub(self.offset);
+        if wanted == 0 && self.has_more() {
+            return Ok(None);
+        }
+        let bytes = if self.kept.is_empty() { self.next().await? } else { Some(mem::take(&mut self.kept)) };
+        Ok(bytes.map(|mut bytes| {
+            // One byte more than there should be was refused before.
+            let length = usize::try_from(wanted).unwrap_or(usize::MAX).min(bytes.len());
+            self.kept = bytes.split_off(length);
+            self.offset += length as u64;
+            bytes
+        }))
+    }
+
+    /// The next bytes of the stream; nothing after the last.
+    async fn next(&mut self) -> Result<Option<Bytes>> {
         // All bytes are here; how the connection ends does not matter.
         while self.offset < self.end || self.stream.is_some() {
             let stream = match &mut self.stream {
@@ -131,12 +156,12 @@ impl<'a> Transfer<'a> {
     }
 
     fn accept(&mut self, bytes: Bytes) -> Result<Bytes> {
-        self.offset += bytes.len() as u64;
-        if self.offset > self.end {
+        let offset = self.offset + bytes.len() as u64;
+        if offset > self.end {
             let why = format!("the store gave more than the {} bytes that there should be", self.end);
             return Err(corrupt(self.artifact, why));
         }
-        if self.offset - self.resumed_at >= PROOF_OF_LIFE {
+        if offset - self.resumed_at >= PROOF_OF_LIFE {
             self.failures = 0;
         }
         Ok(bytes)

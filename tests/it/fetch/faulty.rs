@@ -43,6 +43,7 @@ pub(super) struct FaultyStore {
     blobs: BTreeMap<Sha256, Bytes>,
     script: Mutex<Vec<Fault>>,
     opened: AtomicUsize,
+    asked: AtomicUsize,
     chunk: usize,
 }
 
@@ -56,6 +57,7 @@ impl FaultyStore {
             blobs: blobs.iter().map(|&blob| (Sha256::of(blob), blob.clone())).collect(),
             script: Mutex::new(script),
             opened: AtomicUsize::new(0),
+            asked: AtomicUsize::new(0),
             chunk: 10_000,
         }
     }
@@ -68,6 +70,11 @@ impl FaultyStore {
     /// How often a blob was opened.
     pub(super) fn opened(&self) -> usize {
         self.opened.load(Ordering::SeqCst)
+    }
+
+    /// How many bytes were asked for.
+    pub(super) fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
     }
 
     fn next_fault(&self) -> Fault {
@@ -106,6 +113,7 @@ impl Store for FaultyStore {
         let offset = usize::try_from(range.start).expect("tests are small");
         // Beyond any blob of a test.
         let mut until = usize::try_from(range.end).unwrap_or(usize::MAX);
+        self.asked.fetch_add(until.min(blob.len()).saturating_sub(offset), Ordering::SeqCst);
         let mut bytes = blob.to_vec();
         let mut size = bytes.len();
         let mut end = Ending::Quiet;

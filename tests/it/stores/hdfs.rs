@@ -261,7 +261,11 @@ async fn a_data_node_that_is_killed_is_replaced_by_another_or_told() {
             assert_eq!(Exit::from(&error), Exit::Unavailable, "{error:?}");
             assert_eq!(fs::read(&path).expect("the file"), b"old");
         }
-        assert_eq!(names(directory.path()), ["app.jar"]);
+        // What arrived in whole parts before may stay for the next run.
+        let here = names(directory.path());
+        let others: Vec<_> = here.iter().filter(|name| !name.ends_with(".partial")).collect();
+        assert_eq!(others, ["app.jar"]);
+        assert!(killed == 1 || here.len() == 1, "{here:?}");
     }
     let (path, sha256) = (hdfs.configuration("source", &[]) + "/blob", Sha256::of(b"blob"));
     fs::write(&path, b"blob").expect("written");
