@@ -25,7 +25,7 @@ use crate::files;
 use crate::model::{FileLocation, Sha256};
 
 /// Bytes that are written at once.
-const CHUNK: usize = 1 << 20;
+const CHUNK: usize = 4 << 20;
 
 /// Bytes that are handed out at once: small enough to be hashed while they are in a core's cache, and for several
 /// readings side by side in an init container's memory.
@@ -129,6 +129,8 @@ struct Incoming {
     source: Source,
     /// Removed when dropped before it has its name.
     file: NamedTempFile,
+    /// Bytes.
+    written: u64,
 }
 
 impl Incoming {
@@ -136,15 +138,20 @@ impl Incoming {
         create(root)?;
         let file =
             files::temporary(root, UNFINISHED, 0o644).map_err(|error| failed("write to", root, error))?;
-        Ok(Self { source, file })
+        Ok(Self { source, file, written: 0 })
     }
 
     /// Copies a chunk; the number of its bytes is 0 at the end.
     fn copy_chunk(mut self) -> Result<(usize, Self)> {
-        let bytes = self.source.next(CHUNK)?;
-        self.file.write_all(&bytes).map_err(|error| failed("write", self.file.path(), error))?;
+        let file = &mut self.file;
+        let length = self.source.next_beside(CHUNK, |bytes| {
+            file.write_all(bytes).map_err(|error| failed("write", file.path(), error))
+        })?;
+        // The disk begins to write, which makes the wait for it at the end short. Where that is not possible it waits.
+        let _ = rustix::fs::fadvise(file.as_file(), self.written, None, rustix::fs::Advice::DontNeed);
+        self.written += length as u64;
         crash_point_at("store.file.copied", self.file.path());
-        Ok((bytes.len(), self))
+        Ok((length, self))
     }
 
     /// Gives the finished blob its name. What is there already is replaced: it is the same bytes and too old, or it cannot

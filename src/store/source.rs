@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::Read as _;
 use std::path::PathBuf;
+use std::thread;
 
 use bytes::Bytes;
 
@@ -90,6 +91,35 @@ impl Source {
     /// # Errors
     /// `Corrupt` when the file is longer than expected, `Local` when it cannot be read.
     pub(super) fn next(&mut self, most: usize) -> Result<Bytes> {
+        let bytes = self.take(most)?;
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&bytes);
+        }
+        Ok(bytes)
+    }
+
+    /// Does something with the next `most` bytes while they are hashed on another core. Returns how many there were.
+    ///
+    /// # Errors
+    /// As [`Source::next`], and what `work` fails with.
+    pub(super) fn next_beside(
+        &mut self,
+        most: usize,
+        work: impl FnOnce(&[u8]) -> Result<()>,
+    ) -> Result<usize> {
+        let bytes = self.take(most)?;
+        match &mut self.hasher {
+            None => work(&bytes)?,
+            // Ends with the scope; a panic in it is one here.
+            Some(hasher) => thread::scope(|scope| {
+                scope.spawn(|| hasher.update(&bytes));
+                work(&bytes)
+            })?,
+        }
+        Ok(bytes.len())
+    }
+
+    fn take(&mut self, most: usize) -> Result<Bytes> {
         let bytes = match &mut self.from {
             Origin::Memory(bytes) => bytes.split_to(most.min(bytes.len())),
             Origin::File(file) => {
@@ -100,9 +130,6 @@ impl Source {
                 bytes.into()
             }
         };
-        if let Some(hasher) = &mut self.hasher {
-            hasher.update(&bytes);
-        }
         self.read += bytes.len() as u64;
         if self.read > self.promise.size { Err(self.promise.broken()) } else { Ok(bytes) }
     }
