@@ -36,6 +36,7 @@ pub mod fuzz;
 pub mod init;
 pub mod ledger;
 pub mod model;
+mod names;
 pub mod publish;
 pub mod retry;
 pub mod server_clock;

@@ -2,7 +2,6 @@
 //! shares the open connections. No name leads it to where clouds keep machine credentials.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use aws_smithy_runtime_api::client::http::{
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use tokio::runtime::{Handle, Id};
 
-use crate::model::is_link_local;
+use crate::names::addresses;
 
 /// The client that every configuration gets.
 pub(super) fn client() -> SharedHttpClient {
@@ -72,32 +71,6 @@ struct NoLinkLocalNames;
 
 impl ResolveDns for NoLinkLocalNames {
     fn resolve_dns<'a>(&'a self, name: &'a str) -> DnsFuture<'a> {
-        DnsFuture::new(async move {
-            let found = tokio::net::lookup_host((name, 0)).await.map_err(ResolveDnsError::new)?;
-            let addresses: Vec<IpAddr> = found.map(|address| address.ip()).collect();
-            match addresses.iter().find(|address| is_link_local(**address)) {
-                Some(address) => Err(ResolveDnsError::new(format!(
-                    "'{name}' is {address}, a link-local address, where clouds keep machine credentials"
-                ))),
-                None => Ok(addresses),
-            }
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::error::Error as _;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_name_of_a_link_local_address_is_refused() {
-        // The system resolves a number to itself.
-        let error = NoLinkLocalNames.resolve_dns("169.254.169.254").await.expect_err("refused");
-        let why = error.source().expect("a reason").to_string();
-        assert!(why.starts_with("'169.254.169.254' is 169.254.169.254, a link-local address"), "{why}");
-        let found = NoLinkLocalNames.resolve_dns("localhost").await.expect("the loopback device");
-        assert!(found.iter().all(IpAddr::is_loopback) && !found.is_empty(), "{found:?}");
+        DnsFuture::new(async move { addresses(name).await.map_err(ResolveDnsError::new) })
     }
 }

@@ -9,6 +9,7 @@ use zookeeper_client::{Acls, Client, Connector, CreateMode, CreateOptions, TlsOp
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::model::{ZooKeeperAcl, ZooKeeperLocation};
+use crate::names::is_of_link_local;
 
 const USER: &str = "SACKER_ZOOKEEPER_USER";
 const PASSWORD: &str = "SACKER_ZOOKEEPER_PASSWORD";
@@ -19,6 +20,10 @@ const KEY: &str = "SACKER_ZOOKEEPER_KEY";
 /// Long enough for a pause of either side. Nothing hangs on a session's life, so that a longer one has no use: a server that
 /// is silent for two fifths of it is given up.
 const SESSION: Duration = Duration::from_secs(10);
+
+/// Why no session is asked for.
+const LINK_LOCAL: &str =
+    "a server's name is that of a link-local address, where clouds keep machine credentials";
 
 /// What a ledger is opened with.
 pub(super) struct Settings {
@@ -75,8 +80,14 @@ impl Settings {
         })
     }
 
-    /// A new session. One attempt: each server is tried once. Boxed, since making one takes much more room than using it.
+    /// A new session, with no server whose name is that of a link-local address. One attempt: each server is tried once. Boxed, since making one takes much more room than using it.
     pub(super) async fn connect(&self) -> Result<Client, zookeeper_client::Error> {
+        for server in self.servers.split(',') {
+            let name = server.rsplit_once(':').map_or(server, |(name, _)| name);
+            if is_of_link_local(name.trim_matches(['[', ']'])).await {
+                return Err(zookeeper_client::Error::BadArguments(&LINK_LOCAL));
+            }
+        }
         let connector = self.connector.clone();
         if self.is_encrypted {
             Box::pin(connector.secure_connect(&self.servers)).await

@@ -14,6 +14,7 @@ use futures::stream::{self, BoxStream, StreamExt as _};
 use hdfs_native::client::{FileStatus, WriteOptions};
 use hdfs_native::file::{FileReader, FileWriter};
 use hdfs_native::{Client, ClientBuilder, HdfsError};
+use tokio::sync::OnceCell;
 
 use super::error::{Refused, is_in_doubt, refused, too_late, was_not_served};
 use crate::clock::Clock;
@@ -21,6 +22,7 @@ use crate::connect::Connect;
 use crate::environment::Environment;
 use crate::error::{Error, Meaning, Result};
 use crate::model::HdfsLocation;
+use crate::names::is_of_link_local;
 use crate::retry::Backoff;
 
 /// The port of a NameNode that is named without one and that no Hadoop configuration explains.
@@ -47,6 +49,8 @@ enum Repeat {
 pub(super) struct Cluster {
     client: Client,
     name_node: Arc<str>,
+    /// Whether that is the name of a link-local address, once looked at.
+    is_refused: Arc<OnceCell<bool>>,
     deadline: Duration,
     clock: Arc<dyn Clock>,
 }
@@ -89,6 +93,7 @@ impl Cluster {
         Ok(Self {
             client,
             name_node: name_node.as_str().into(),
+            is_refused: Arc::default(),
             deadline: connect.deadline,
             clock: connect.clock.clone(),
         })
@@ -104,6 +109,20 @@ impl Cluster {
         Backoff::new(self.clock.clone(), self.deadline)
     }
 
+    /// Refuses a NameNode whose name is that of a link-local address; looked at once. A name service is none that resolves.
+    async fn check_name(&self, operation: &'static str) -> Result<()> {
+        let name = self.name_node.rsplit_once(':').map_or(&*self.name_node, |(name, _)| name);
+        let is_refused =
+            self.is_refused.get_or_init(|| is_of_link_local(name.trim_matches(['[', ']']))).await;
+        if *is_refused {
+            let why = format!(
+                "'{name}' is the name of a link-local address, where clouds keep machine credentials"
+            );
+            return Err(Error::new(Meaning::Invalid { rule: why.into() }, operation));
+        }
+        Ok(())
+    }
+
     /// Repeats a request while it is not served, until the deadline.
     async fn ask<T, F>(
         &self,
@@ -115,6 +134,7 @@ impl Cluster {
     where
         F: Future<Output = hdfs_native::Result<T>>,
     {
+        self.check_name(operation).await.map_err(Refused::Otherwise)?;
         let mut last = None;
         // Boxed: the library's futures are large, and would be part of every one around them.
         let attempts = Box::pin(async {
@@ -147,6 +167,7 @@ impl Cluster {
         path: &str,
         step: impl Future<Output = hdfs_native::Result<T>>,
     ) -> Result<T> {
+        self.check_name(operation).await?;
         match tokio::time::timeout(self.deadline, shielded(step)).await {
             Ok(outcome) => outcome.map_err(|error| refused(operation, &self.uri(path), &error).into()),
             Err(_) => Err(too_late(operation, &self.uri(path), None)),
