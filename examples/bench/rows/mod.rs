@@ -1,5 +1,6 @@
 //! The rows: each starts its servers, and hands its contenders to the harness.
 
+mod cli;
 mod credentials;
 mod download;
 mod hash;
@@ -20,6 +21,7 @@ pub(crate) struct Row {
 
 pub(crate) const ROWS: &[Row] = &[
     Row { name: "size", what: "bytes of each binary, and what is linked into it", run: size::run },
+    Row { name: "cli", what: "help, and a list of 10,000 packages", run: cli::cli },
     Row { name: "cold-start", what: "from exec to a verified file of 1 KiB", run: small::cold_start },
     Row {
         name: "cold-creds",
