@@ -101,9 +101,10 @@ lint: ## Check format, clippy and docs per feature set, and the dependency graph
 	lint/sizes
 
 .PHONY: generate
-generate: ## Remake the generated files: crds/
-	$(say) "crds/"
+generate: ## Remake the generated files: crds/, and the reference in docs/cli.md
+	$(say) "crds/, docs/cli.md"
 	cargo run --quiet --bin sacker-operator -- crds --directory crds
+	lint/reference
 
 .PHONY: check-generated
 check-generated: ## Fail when a generated file is not up to date

@@ -143,8 +143,14 @@ pub(super) enum Command {
     Disown(commands::disown::Args),
     /// Print the pinned spec of what a spec names, now or in the past
     Resolve(commands::resolve::Args),
+    /// Show what changes from one version or tag to another
+    Diff(commands::diff::Args),
     /// Check histories, tags and records, and with --blobs every byte
     Verify(commands::verify::Args),
+    /// Print a URL that gives somebody without credentials a version's bytes, for a while
+    Presign(commands::presign::Args),
+    /// Print what a pod needs to fetch a version before it starts
+    InitContainer(commands::init_container::Args),
     /// Remove a version for good; its number is never used again
     Remove(commands::remove::Args),
     /// Write the ledger, or packages of it, as lines that 'import' takes back
@@ -159,8 +165,12 @@ pub(super) enum Command {
     Init(commands::init::Args),
     /// Check the ledger, the store, their server and this machine's clock
     Doctor(commands::doctor::Args),
+    /// Show the settings that count here, and where they come from
+    Config(commands::config::Args),
     /// Print the completion script of a shell
     Completions(commands::completions::Args),
+    /// Print the manual page of a command, or write all of them
+    Man(commands::man::Args),
     /// Explain a command or a topic
     Help(commands::help::Args),
 }
@@ -176,15 +186,19 @@ impl Command {
             | Self::Gc(_)
             | Self::Init(_)
             | Self::Doctor(_)
+            | Self::Config(_)
             | Self::Completions(_)
+            | Self::Man(_)
             | Self::Help(_) => (None, None),
-            Self::Resolve(args) => {
-                let (package, spec) = commands::resolve::split(&args.what);
-                let subject = Subject { package: Some(package.to_owned()), tag: spec.map(str::to_owned) };
-                return subject;
+            Self::Resolve(commands::resolve::Args { what, .. })
+            | Self::InitContainer(commands::init_container::Args { what, .. }) => {
+                let (package, spec) = commands::resolve::split(what);
+                return Subject { package: Some(package.to_owned()), tag: spec.map(str::to_owned) };
             }
             Self::Verify(args) => (args.package.as_ref(), args.tag.as_ref()),
             Self::Remove(args) => (Some(&args.package), None),
+            Self::Diff(args) => (Some(&args.package), None),
+            Self::Presign(args) => (Some(&args.package), None),
             Self::Versions(args) => (Some(&args.package), None),
             Self::Tags(args) => (Some(&args.package), None),
             Self::Info(args) => (Some(&args.package), None),

@@ -16,6 +16,7 @@ mod message;
 mod output;
 mod policy;
 mod progress;
+mod reference;
 mod session;
 mod suggest;
 mod usage;
@@ -64,6 +65,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: &Environm
     let printer = Printer::for_process(&arguments.global, environment);
     let outcome = match &arguments.command {
         Command::Completions(args) => commands::completions::run(args, &printer),
+        Command::Man(args) => commands::man::run(args, &printer),
         Command::Help(args) => commands::help::run(args, &printer),
         _ => run_with_session(&arguments, environment, &printer),
     };

@@ -145,6 +145,20 @@ impl Printer {
         }
     }
 
+    /// Answers with a document if one was asked for, and with these rows otherwise.
+    pub(super) fn rows_or<T: Serialize, R: Item>(
+        &self,
+        format: Option<Format>,
+        value: &T,
+        rows: &[R],
+    ) -> Outcome {
+        match format {
+            Some(Format::Json) => self.json(value),
+            Some(Format::Yaml) => self.yaml(value),
+            None | Some(Format::Table | Format::Name) => self.list(format, rows),
+        }
+    }
+
     /// Answers with a document if one was asked for, and with this line otherwise.
     pub(super) fn line_or<T: Serialize>(&self, format: Option<Format>, value: &T, line: &str) -> Outcome {
         match format {

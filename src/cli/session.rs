@@ -31,6 +31,8 @@ pub(super) struct Session<'a> {
     pub(super) printer: &'a Printer,
     /// Who acts, for the history.
     pub(super) actor: String,
+    /// Where that name comes from.
+    pub(super) actor_origin: Origin,
     started: Duration,
     ledger: OnceCell<Arc<dyn Ledger>>,
     store: OnceCell<Arc<dyn Store>>,
@@ -46,12 +48,14 @@ impl<'a> Session<'a> {
             environment: environment.clone(),
             ..Connect::default()
         };
+        let actor = actor::actor(environment, &actor::host());
         Ok(Self {
             started: connect.clock.monotonic(),
             connect,
             configuration,
             printer,
-            actor: actor::actor(environment, &actor::host()),
+            actor: actor.value,
+            actor_origin: actor.origin,
             ledger: OnceCell::new(),
             store: OnceCell::new(),
         })

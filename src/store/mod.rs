@@ -32,6 +32,8 @@ mod scan;
 #[cfg(feature = "store-s3")]
 mod sending;
 mod several;
+#[cfg(all(feature = "store-s3", feature = "cli"))]
+mod signed;
 mod source;
 mod timing;
 
@@ -132,6 +134,17 @@ pub trait Store: Send + Sync + Debug {
     /// Waits until what a dropped `put` left behind is cleaned up. Whoever ends the process after an interrupt gives it the
     /// chance, within limits.
     async fn settle(&self) {}
+
+    /// A URL that gives the blob to whoever has it, for `expires`, without credentials; as `filename` where a browser
+    /// fetches it. Makes no request but for credentials, so nobody looked whether the blob is there.
+    ///
+    /// `Invalid` where the store has no such URLs. For people only: what a pod need not do is not in its binary.
+    #[cfg(feature = "cli")]
+    async fn presign(&self, sha256: &Sha256, expires: std::time::Duration, filename: &str) -> Result<String> {
+        let _ = (sha256, expires, filename);
+        Err(crate::error::Error::invalid(format!("{} signs no URLs; only a store in S3 does", self.place()))
+            .with_hint("fetch the file itself with: sacker download"))
+    }
 
     /// Reads the bytes `range` of a blob, or as many of them as it has. `Invalid` when the range begins beyond its end.
     async fn open(&self, sha256: &Sha256, range: Range<u64>) -> Result<BlobReader>;

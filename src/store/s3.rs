@@ -309,6 +309,11 @@ impl Store for S3Store {
         }
     }
 
+    #[cfg(feature = "cli")]
+    async fn presign(&self, sha256: &Sha256, expires: std::time::Duration, filename: &str) -> Result<String> {
+        super::signed::url(self, sha256, expires, filename).await
+    }
+
     async fn open(&self, sha256: &Sha256, range: Range<u64>) -> Result<BlobReader> {
         let key = sha256.to_string();
         let request = self.bucket.client.get_object().bucket(&self.bucket.name).key(self.bucket.key(&key));

@@ -126,6 +126,24 @@ impl Store for Several {
         }
     }
 
+    /// A URL cannot go on to the next store, so it is of the first that has the blob and can sign.
+    #[cfg(feature = "cli")]
+    async fn presign(&self, sha256: &Sha256, expires: std::time::Duration, filename: &str) -> Result<String> {
+        let mut errors = Vec::new();
+        for store in &self.0 {
+            let signed = match store.head(sha256).await {
+                Ok(Some(_)) => store.presign(sha256, expires, filename).await,
+                Ok(None) => Err(Error::not_found(Missing::Blob(*sha256))),
+                Err(error) => Err(error),
+            };
+            match signed {
+                Ok(url) => return Ok(url),
+                Err(error) => errors.push((store.place(), error)),
+            }
+        }
+        Err(all_failed(errors, "sign a URL of the blob"))
+    }
+
     async fn open(&self, sha256: &Sha256, range: Range<u64>) -> Result<BlobReader> {
         let mut errors = Vec::new();
         for store in &self.0 {

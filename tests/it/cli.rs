@@ -2,6 +2,7 @@
 
 mod answers;
 mod backends;
+mod compare;
 mod doctor;
 mod dump;
 mod failures;
@@ -11,8 +12,12 @@ mod help;
 pub(crate) mod home;
 mod killed;
 mod past;
+mod presign;
+mod progress;
 mod promotion;
 mod rollback;
+mod settings;
+mod snippet;
 mod transfers;
 mod upkeep;
 mod verify;

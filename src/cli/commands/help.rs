@@ -7,6 +7,7 @@ use clap::CommandFactory as _;
 use crate::cli::arguments::Arguments;
 use crate::cli::failure::Outcome;
 use crate::cli::output::Printer;
+use crate::cli::reference;
 use crate::cli::suggest::closest;
 use crate::error::Error;
 use crate::exit::EXIT_CODES;
@@ -14,12 +15,12 @@ use crate::exit::EXIT_CODES;
 #[derive(Debug, clap::Args)]
 #[command(before_help = "Example:\n  sacker help exit-codes\n  sacker help config\n  sacker help add")]
 pub(in crate::cli) struct Args {
-    /// A command, or 'exit-codes', 'config' or 'output'
+    /// A command, or 'exit-codes', 'config', 'output' or 'reference' (all commands, as Markdown)
     #[arg(value_name = "TOPIC")]
     topic: Option<String>,
 }
 
-const TOPICS: [&str; 3] = ["exit-codes", "config", "output"];
+const TOPICS: [&str; 4] = ["exit-codes", "config", "output", "reference"];
 
 const CONFIG: &str = "\
 Example:
@@ -70,6 +71,8 @@ first two. On a terminal the answer is a table; piped, it is one line per item, 
   info        key, value
   add         version
   download    path
+  diff        field, from, to
+  config show setting, value, and with --origin where it comes from
   init        what was done
   prune       package, version, fate
   gc          blob, size, written, verdict, outcome, why
@@ -91,6 +94,7 @@ pub(in crate::cli) fn run(args: &Args, printer: &Printer) -> Outcome {
         "exit-codes" => printer.text(&exit_codes()),
         "config" => printer.text(CONFIG),
         "output" => printer.text(OUTPUT),
+        "reference" => printer.text(&reference::markdown()),
         _ => match command.find_subcommand_mut(topic) {
             Some(command) => printer.text(&command.render_help().to_string()),
             None => Err(unknown(topic, &command).into()),

@@ -2,6 +2,8 @@
 
 pub(super) mod add;
 pub(super) mod completions;
+pub(super) mod config;
+pub(super) mod diff;
 pub(super) mod disown;
 pub(super) mod doctor;
 pub(super) mod download;
@@ -13,7 +15,10 @@ pub(super) mod hold;
 pub(super) mod import;
 pub(super) mod info;
 pub(super) mod init;
+pub(super) mod init_container;
 pub(super) mod list;
+pub(super) mod man;
+pub(super) mod presign;
 pub(super) mod prune;
 pub(super) mod release;
 pub(super) mod remove;
@@ -46,6 +51,9 @@ pub(super) async fn run(command: &Command, session: &Session<'_>) -> Outcome {
         Command::Release(args) => release::run(args, session).await,
         Command::Disown(args) => disown::run(args, session).await,
         Command::Resolve(args) => resolve::run(args, session).await,
+        Command::Diff(args) => diff::run(args, session).await,
+        Command::Presign(args) => presign::run(args, session).await,
+        Command::InitContainer(args) => init_container::run(args, session).await,
         Command::Verify(args) => verify::run(args, session).await,
         Command::Remove(args) => remove::run(args, session).await,
         Command::Export(args) => export::run(args, session).await,
@@ -54,6 +62,8 @@ pub(super) async fn run(command: &Command, session: &Session<'_>) -> Outcome {
         Command::Gc(args) => gc::run(args, session).await,
         Command::Doctor(args) => doctor::run(args, session).await,
         Command::Init(args) => init::run(args, session).await,
+        Command::Config(args) => config::run(args, session),
+        Command::Man(args) => man::run(args, session.printer),
         Command::Completions(args) => completions::run(args, session.printer),
         Command::Help(args) => help::run(args, session.printer),
     }

@@ -14,7 +14,7 @@ use crate::support::faultgate::{Action, Gate, Match, Rule};
 use crate::support::testbed::{self, S3Server};
 use crate::support::{eventually, unique};
 
-fn s3(name: &str) -> Option<S3Server> {
+pub(super) fn s3(name: &str) -> Option<S3Server> {
     match name {
         "minio" => testbed::minio(),
         _ => testbed::versitygw(),

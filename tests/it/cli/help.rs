@@ -6,7 +6,7 @@ use rstest::rstest;
 
 use super::home::Home;
 
-const COMMANDS: [&str; 24] = [
+const COMMANDS: [&str; 29] = [
     "list",
     "versions",
     "tags",
@@ -21,7 +21,10 @@ const COMMANDS: [&str; 24] = [
     "release",
     "disown",
     "resolve",
+    "diff",
     "verify",
+    "presign",
+    "init-container",
     "remove",
     "export",
     "import",
@@ -29,7 +32,9 @@ const COMMANDS: [&str; 24] = [
     "gc",
     "init",
     "doctor",
+    "config",
     "completions",
+    "man",
     "help",
 ];
 
@@ -79,6 +84,39 @@ fn topics() {
     assert!(home.run(&["help"]).answer().contains("sacker help exit-codes"));
     home.run(&["help", "exit-code"])
         .fails(2, "error: no command or topic 'exit-code'\nhint: did you mean 'exit-codes'?");
+}
+
+/// Whatever the command tree says is on the page, so a change of an option is a change of the page.
+#[test]
+fn the_reference_has_every_command_and_option() {
+    let reference = broken_home().run(&["help", "reference"]).answer().to_owned();
+    for command in COMMANDS {
+        assert!(reference.contains(&format!("\n### sacker {command}\n")), "{command}");
+    }
+    assert!(reference.contains("\n### sacker config show\n"));
+    assert!(reference.contains("--take-over"), "{reference}");
+    assert_eq!(reference.matches("--timeout <TIME>").count(), 1, "global options stand there once");
+    assert!(reference.lines().all(|line| line.chars().count() <= 100), "{reference}");
+}
+
+#[test]
+fn manual_pages() {
+    let home = broken_home();
+    let page = home.run(&["man"]).answer().to_owned();
+    assert!(page.contains(".TH sacker 1"), "{page}");
+    let page = home.run(&["man", "add"]).answer().to_owned();
+    assert!(page.contains(".TH sacker-add 1") && page.contains("sha256"), "{page}");
+    let written = home.run(&["man", "--directory", "man1"]).answer().to_owned();
+    let names: Vec<_> = written.lines().collect();
+    assert_eq!(names.len(), COMMANDS.len() + 1);
+    for name in names {
+        assert!(
+            std::fs::read_to_string(home.work().join(name)).expect("a page").contains(".SH NAME"),
+            "{name}"
+        );
+    }
+    home.run(&["man", "dowload"]).fails(2, "error: no command 'dowload'\nhint: did you mean 'download'?");
+    home.run(&["man", "--directory", "/dev/null"]).fails(8, "error: cannot create '/dev/null': file exists");
 }
 
 #[test]
