@@ -56,8 +56,10 @@ pub struct SackerPackageSpec {
     /// The name of the package, such as `frontend-server` or `web/api/job`.
     #[schemars(length(min = 1, max = 512))]
     #[x_kube(
+        validation = rules::package_slashes(),
         validation = rules::package_components(),
         validation = rules::package_characters(),
+        validation = rules::package_begin(),
         validation = rules::package_not_ours(),
         validation = rules::package_length()
     )]

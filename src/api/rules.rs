@@ -12,41 +12,53 @@ pub(super) fn immutable() -> Rule {
     rule("self == oldSelf", "the field cannot be changed: delete the object and create another")
 }
 
-/// Not empty, and no component that the object layout uses.
-pub(super) fn package_components() -> Rule {
+/// No component is empty.
+pub(super) fn package_slashes() -> Rule {
     rule(
-        "self.split('/').all(part, !(part in ['', '.', '..', 'versions', 'tags', 'history', 'generations']))",
-        "the components of a package name are separated by '/'; none is empty, '.', '..', 'versions', 'tags', \
-         'history' or 'generations'",
+        "self.split('/').all(part, part != '')",
+        "a package name must not begin or end with '/' or contain '//'",
     )
 }
 
-/// Nothing that a terminal or a parser would take for something else.
+/// No component that the object layout uses.
+pub(super) fn package_components() -> Rule {
+    rule(
+        "self.split('/').all(part, !(part in ['.', '..', 'versions', 'tags', 'history', 'generations']))",
+        "each of the components '.', '..', 'versions', 'tags', 'history' and 'generations' is reserved",
+    )
+}
+
+/// Nothing that a terminal would take for something else.
 pub(super) fn package_characters() -> Rule {
     rule(
-        r"!self.startsWith('-') && !self.matches(r'[\p{Cc}\x{200e}\x{200f}\x{061c}\x{202a}-\x{202e}\x{2066}-\x{2069}]')",
-        "a package name has no control characters and does not begin with '-'",
+        r"!self.matches(r'[\p{Cc}\x{200e}\x{200f}\x{061c}\x{202a}-\x{202e}\x{2066}-\x{2069}]')",
+        "a package name must not contain control characters",
     )
+}
+
+/// Nothing that a command line would take for an option.
+pub(super) fn package_begin() -> Rule {
+    rule("!self.startsWith('-')", "a package name must not begin with '-'")
 }
 
 /// None of sacker's own names.
 pub(super) fn package_not_ours() -> Rule {
     rule(
         "!self.startsWith('sacker:') && self.split('/')[0] != '_sacker'",
-        "package names that begin with 'sacker:' or '_sacker/' are sacker's own",
+        "names that begin with 'sacker:' or '_sacker/' are sacker's own",
     )
 }
 
 /// The length is counted in bytes, while `maxLength` counts characters.
 pub(super) fn package_length() -> Rule {
-    rule("size(bytes(self)) <= 512", "a package name has at most 512 bytes")
+    rule("size(bytes(self)) <= 512", "a package name has too many bytes, 512 are allowed")
 }
 
 /// Letters, digits, '.', '_' and '-'.
 pub(super) fn tag_characters() -> Rule {
     rule(
         "self.matches('^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$')",
-        "a tag has at most 128 letters, digits, '.', '_' and '-', and begins with a letter or digit",
+        "a tag must be letters, digits, '.', '_' and '-', beginning with a letter or digit; 128 are allowed",
     )
 }
 
@@ -60,15 +72,14 @@ pub(super) fn tag_not_latest() -> Rule {
 
 /// Nothing that people or parsers could take for a version.
 pub(super) fn tag_not_number() -> Rule {
-    rule("!self.matches('^[vV]?[0-9_]*[0-9][0-9_]*$')", "a tag must not read as a version number")
+    rule("!self.matches('^[vV+-]?[0-9_]*[0-9][0-9_]*$')", "the tag reads as a version number")
 }
 
 /// A followed tag may be `latest` too, but only in its one spelling.
-pub(super) fn followed_tag() -> Rule {
+pub(super) fn followed_tag_not_latest() -> Rule {
     rule(
-        "self == 'latest' || (self.lowerAscii() != 'latest' && self.matches('^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$') \
-         && !self.matches('^[vV]?[0-9_]*[0-9][0-9_]*$'))",
-        "give a tag (not a version number) or 'latest'",
+        "self == 'latest' || self.lowerAscii() != 'latest'",
+        "'latest' is reserved, in any case: to follow the newest version, write it in small letters",
     )
 }
 

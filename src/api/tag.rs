@@ -64,8 +64,10 @@ pub struct SackerTagSpec {
     #[schemars(length(min = 1, max = 512))]
     #[x_kube(
         validation = rules::immutable(),
+        validation = rules::package_slashes(),
         validation = rules::package_components(),
         validation = rules::package_characters(),
+        validation = rules::package_begin(),
         validation = rules::package_not_ours(),
         validation = rules::package_length()
     )]
@@ -123,7 +125,11 @@ pub struct SackerTagSpec {
 pub struct FollowSpec {
     /// The tag of the same package to follow, or `latest`.
     #[schemars(length(min = 1, max = 128))]
-    #[x_kube(validation = rules::followed_tag())]
+    #[x_kube(
+        validation = rules::tag_characters(),
+        validation = rules::followed_tag_not_latest(),
+        validation = rules::tag_not_number()
+    )]
     pub tag: String,
 
     /// How long the followed tag must have pointed there. Default 0s, at most 8760h.

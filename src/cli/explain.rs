@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 
-use super::message::Known;
+use super::message::{Known, Subject};
 use super::session::Session;
 use crate::error::{Error, Meaning, Missing};
-use crate::model::PackageName;
+use crate::model::{Hold, PackageName, TagName};
 
 /// The longest that an explanation may take.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -20,10 +20,16 @@ const PACKAGES: usize = 2000;
 /// How many versions a message names.
 const VERSIONS: usize = 3;
 
-/// What exists where `error` says that something does not.
-pub(super) async fn look_up(error: &Error, session: &Session<'_>) -> Known {
-    let Meaning::NotFound(missing) = error.meaning() else { return Known::default() };
-    tokio::time::timeout(PATIENCE, known(missing, session)).await.unwrap_or_default()
+/// What exists where `error` says that something does not, and what else stands in the way of what `subject` names.
+pub(super) async fn look_up(error: &Error, subject: &Subject, session: &Session<'_>) -> Known {
+    let known = async {
+        match error.meaning() {
+            Meaning::NotFound(missing) => known(missing, session).await,
+            Meaning::Owned { .. } => Known { hold: hold(subject, session).await, ..Known::default() },
+            _ => Known::default(),
+        }
+    };
+    tokio::time::timeout(PATIENCE, known).await.unwrap_or_default()
 }
 
 async fn known(missing: &Missing, session: &Session<'_>) -> Known {
@@ -62,6 +68,12 @@ async fn packages(session: &Session<'_>) -> Known {
 async fn versions(session: &Session<'_>, package: &PackageName) -> Option<Vec<crate::model::Version>> {
     let newest = session.ledger().await.ok()?.newest(package, VERSIONS).await.ok()?;
     Some(newest.records.iter().map(|record| record.version).collect())
+}
+
+async fn hold(subject: &Subject, session: &Session<'_>) -> Option<Hold> {
+    let (package, tag) = (subject.package.as_deref()?, subject.tag.as_deref()?);
+    let (package, tag) = (PackageName::existing(package), TagName::existing(tag));
+    session.ledger().await.ok()?.tag(&package, &tag).await.ok()??.hold().cloned()
 }
 
 async fn tags(session: &Session<'_>, package: &PackageName) -> Option<Vec<String>> {

@@ -4,12 +4,12 @@
 //! [`super::explain`]'s work.
 
 use std::error::Error as _;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use super::suggest::closest;
 use crate::error::{Error, Meaning, Missing};
-use crate::model::Version;
+use crate::model::{Hold, Version};
 
 /// The package and tag that a command was about, as typed.
 #[derive(Debug, Clone, Default)]
@@ -43,6 +43,8 @@ pub(super) struct Known {
     pub(super) versions: Option<Vec<Version>>,
     /// The table, bucket or directory that is not there.
     pub(super) missing_backend: Option<String>,
+    /// The hold of a tag that is refused for its owner.
+    pub(super) hold: Option<Hold>,
 }
 
 /// A failure in words.
@@ -63,6 +65,12 @@ pub(super) fn typed(word: &str) -> String {
     }
 }
 
+/// `1 version`, `2 versions`: so many of what is counted, in words.
+pub(super) fn counted<N: Copy + fmt::Display + PartialEq + From<u8>>(count: N, thing: &str) -> String {
+    let plural = if count == N::from(1) { "" } else { "s" };
+    format!("{count} {thing}{plural}")
+}
+
 /// At most `limit` of `words`, the rest as a number.
 fn listed(words: &[String], limit: usize) -> String {
     let mut text = words.iter().take(limit).map(|word| typed(word)).collect::<Vec<_>>().join(", ");
@@ -78,19 +86,20 @@ pub(super) fn report(error: &Error, context: &Context, known: &Known) -> Report 
     let mut report = Report { error: error.to_string(), ..Report::default() };
     match error.meaning() {
         // It says already why what is there does not count, such as at a time in the past.
-        Meaning::NotFound(Missing::Tag(..) | Missing::Version(..) | Missing::Removed(..))
-            if error.hint().is_some() => {}
+        Meaning::NotFound(
+            Missing::Package(_) | Missing::Tag(..) | Missing::Version(..) | Missing::Removed(..),
+        ) if error.hint().is_some() => {}
         Meaning::NotFound(Missing::Backend(what)) if error.hint().is_some_and(|hint| !is_to_create(hint)) => {
             // It is not for `sacker init` to make, and its backend knows whose it is.
             report.error = Missing::Backend(what.clone()).to_string();
         }
         Meaning::NotFound(missing) => not_found(&mut report, missing, context, known),
-        Meaning::Conflict { expected, found } => conflict(&mut report, expected, found, context),
+        Meaning::Conflict { expected, found } => conflict(&mut report, expected, found, error, context),
         Meaning::Held(hold) => {
             report.error = format!("{} is held by {hold}", tag_of(context));
             report.hints.push(format!("end the hold with: sacker release {}", arguments(context)));
         }
-        Meaning::Owned { owner } => owned(&mut report, owner, context),
+        Meaning::Owned { owner } => owned(&mut report, owner, context, known),
         Meaning::Denied { .. } if error.key().is_some_and(|key| key.starts_with('/')) => {
             report.hints.push("check who owns the directory, and that it is not mounted read-only".into());
         }
@@ -238,8 +247,13 @@ fn missing_backend(report: &mut Report, what: &str, context: &Context) {
     report.hints.push(format!("if that is its right name, create it with: {}", context.init));
 }
 
-fn conflict(report: &mut Report, expected: &str, found: &str, context: &Context) {
+fn conflict(report: &mut Report, expected: &str, found: &str, error: &Error, context: &Context) {
     if context.subject.package.is_none() {
+        return;
+    }
+    if error.hint().is_some() {
+        // It names what it is about, and its hint knows the way out.
+        report.error = format!("expected {expected}, found {found}");
         return;
     }
     report.error = format!("{}: expected {expected}, found {found}", tag_of(context));
@@ -249,8 +263,14 @@ fn conflict(report: &mut Report, expected: &str, found: &str, context: &Context)
     });
 }
 
-fn owned(report: &mut Report, owner: &str, context: &Context) {
+fn owned(report: &mut Report, owner: &str, context: &Context, known: &Known) {
     report.error = format!("{} is owned by '{owner}'", tag_of(context));
+    if let Some(hold) = &known.hold {
+        // Nothing else helps before that: neither the owner nor a rollback moves it.
+        let release = format!("end the hold with: sacker release {}", arguments(context));
+        report.hints.push(format!("it is also held by {hold}; {release}"));
+        return;
+    }
     // `k8s:<cluster>/<namespace>/<name>`: the SackerTag that moves this tag.
     let object = owner.strip_prefix("k8s:").map(|object| object.split('/').collect::<Vec<_>>());
     if let Some([_cluster, namespace, name]) = object.as_deref() {

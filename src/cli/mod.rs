@@ -53,10 +53,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: &Environm
     let arguments = match Arguments::try_parse_from(&words) {
         Ok(arguments) => arguments,
         Err(error) => {
-            // A closed pipe behind `--help` is no failure.
-            let _closed = error.print();
-            if let Some(hint) = usage::hint(&error, &words) {
-                output::print_hint(&hint);
+            match usage::report(&error, &words) {
+                Some(report) => output::print_report(&report),
+                // A closed pipe behind `--help` is no failure.
+                None => drop(error.print()),
             }
             return if error.use_stderr() { Exit::Usage } else { Exit::Ok };
         }
@@ -117,7 +117,7 @@ fn run_with_session(arguments: &Arguments, environment: &Environment, printer: &
             tokio::select! {
                 biased;
                 () = &mut interrupted => message::Known::default(),
-                known = explain::look_up(&error, &session) => known,
+                known = explain::look_up(&error, &context.subject, &session) => known,
             }
         };
         output::print_report(&message::report(&error, &context, &known));

@@ -24,10 +24,10 @@ const ERROR: Style = AnsiColor::Red.on_default().bold();
 const WARNING: Style = AnsiColor::Yellow.on_default().bold();
 const HINT: Style = AnsiColor::Cyan.on_default().bold();
 
-/// The blanks between two columns of a table.
-const PADDING: u16 = 3;
+/// The blanks between two columns of a table: the most that fit.
+const PADDINGS: [u16; 2] = [3, 2];
 
-/// The narrowest that a wrapped column gets, in letters. A terminal too narrow even for that wraps lines itself.
+/// The narrowest that a wrapped column gets, in letters. On a terminal too narrow even for that each item is a record.
 const WRAPPED_MIN: u16 = 12;
 
 /// One thing that a command answers with.
@@ -232,13 +232,13 @@ impl Printer {
             table.add_row(cells);
         }
         let last = T::HEADERS.len() - 1;
-        let widest = table.column_max_content_widths();
-        for (column, header) in table.column_iter_mut().zip(T::HEADERS) {
-            let padding = if column.index == last { 0 } else { PADDING };
+        let least = least_widths::<T>(&table);
+        let Some(between) = self.padding(&least) else { return self.records(items) };
+        for (column, (header, least)) in table.column_iter_mut().zip(T::HEADERS.iter().zip(least)) {
+            let padding = if column.index == last { 0 } else { between };
             column.set_padding((0, padding));
-            let whole = widest.get(column.index).copied().unwrap_or_default();
             column.set_constraint(if T::WRAPPED.contains(header) {
-                ColumnConstraint::LowerBoundary(Width::Fixed(whole.min(WRAPPED_MIN) + padding))
+                ColumnConstraint::LowerBoundary(Width::Fixed(least + padding))
             } else {
                 ColumnConstraint::ContentWidth
             });
@@ -250,6 +250,30 @@ impl Printer {
                 self.raw(format_args!("{bold}{line}{reset}\n"))?;
             } else {
                 self.raw(format_args!("{line}\n"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The blanks between columns that are as narrow as they can be; nothing where they do not fit.
+    fn padding(&self, least: &[u16]) -> Option<u16> {
+        let Some(width) = self.width else { return PADDINGS.first().copied() };
+        let columns = u16::try_from(least.len()).unwrap_or(u16::MAX);
+        let text: u16 = least.iter().fold(0, |sum, width| sum.saturating_add(*width));
+        let needed = |padding: u16| text.saturating_add(padding.saturating_mul(columns.saturating_sub(1)));
+        PADDINGS.into_iter().find(|padding| needed(*padding) <= width)
+    }
+
+    /// A line per column and an empty one between items: a table that a narrow terminal would break is not to be read.
+    fn records<T: Item>(&self, items: &[T]) -> Outcome {
+        let width = T::HEADERS.iter().map(|header| header.len()).max().unwrap_or(0);
+        let (bold, reset) = self.style(HEADER);
+        for (index, item) in items.iter().enumerate() {
+            if index > 0 {
+                self.raw(format_args!("\n"))?;
+            }
+            for (header, cell) in T::HEADERS.iter().zip(item.cells()) {
+                self.raw(format_args!("{bold}{header:width$}{reset}  {}\n", shown_in_full(&cell)))?;
             }
         }
         Ok(())
@@ -279,6 +303,14 @@ impl Printer {
             stderr_line(&format!("note: {}", shown_in_full(&text.to_string())));
         }
     }
+}
+
+/// How narrow each column may get.
+fn least_widths<T: Item>(table: &Table) -> Vec<u16> {
+    let least = |(header, whole): (&&str, u16)| {
+        if T::WRAPPED.contains(header) { whole.min(WRAPPED_MIN) } else { whole }
+    };
+    T::HEADERS.iter().zip(table.column_max_content_widths()).map(least).collect()
 }
 
 /// Says why the command failed and what to do.

@@ -106,6 +106,14 @@ impl Progress {
         Self(Kind::Bar(bar))
     }
 
+    /// Writes something while the bar is out of the way.
+    pub(super) fn beside<T>(&self, write: impl FnOnce() -> T) -> T {
+        match &self.0 {
+            Kind::Bar(bar) => bar.suspend(write),
+            Kind::Hidden | Kind::Lines { .. } => write(),
+        }
+    }
+
     /// Counts so many more (bytes, unless it is [`Progress::counting`]) as done.
     pub(super) fn advance(&self, bytes: u64) {
         match &self.0 {

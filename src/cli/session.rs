@@ -150,13 +150,13 @@ impl<'a> Session<'a> {
         format!("cli:{}", self.actor)
     }
 
-    /// `sacker init` for these settings: flags have to be typed again, the rest is found again.
-    fn init(&self) -> String {
-        let mut command = "sacker".to_owned();
+    /// `sacker` for these settings: flags have to be typed again, the rest is found again.
+    pub(super) fn program(&self) -> String {
+        let mut program = "sacker".to_owned();
         let mut add = |origin: &Origin, uri: String| {
             if let Origin::Flag(flag) = origin {
                 // Writing to a String cannot fail.
-                let _ = write!(command, " {flag} {}", typed(&uri));
+                let _ = write!(program, " {flag} {}", typed(&uri));
             }
         };
         if let Ok(ledger) = self.configuration.ledger() {
@@ -165,7 +165,7 @@ impl<'a> Session<'a> {
         if let Ok(stores) = self.configuration.store() {
             stores.value.iter().for_each(|store| add(&stores.origin, store.to_string()));
         }
-        command + " init"
+        program
     }
 
     /// What messages say about the surroundings.
@@ -176,7 +176,7 @@ impl<'a> Session<'a> {
             store: self.configuration.store().ok().map(|store| store.value.to_string()),
             deadline: self.connect.deadline,
             elapsed: self.connect.clock.monotonic().saturating_sub(self.started),
-            init: self.init(),
+            init: self.program() + " init",
             verbose: false,
         }
     }

@@ -1,16 +1,90 @@
-//! What somebody meant whose command line does not parse: the slips that other tools' habits cause.
+//! A command line that does not parse: what is wrong with it and what was meant, in the form of every other failure.
+//!
+//! The parser's own texts are for programs in general; where they say less than is known here, they are said anew.
 
+use std::error::Error as _;
 use std::ffi::OsString;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use super::message::typed;
+use super::message::{Report, typed};
 
-/// The command line that was meant, where one can be told from what was typed.
-pub(super) fn hint(error: &clap::Error, words: &[OsString]) -> Option<String> {
-    let words: Vec<&str> = words.iter().skip(1).map(|word| word.to_str()).collect::<Option<_>>()?;
-    match error.kind() {
-        ErrorKind::MissingRequiredArgument => split_spec(&words),
+/// The failure in words; nothing for what is no failure (`--help`), and for what only the parser can explain.
+pub(super) fn report(error: &clap::Error, words: &[OsString]) -> Option<Report> {
+    let words: Option<Vec<&str>> = words.iter().skip(1).map(|word| word.to_str()).collect();
+    let words = words.unwrap_or_default();
+    let one = |kind| first(error, kind);
+    let (text, mut hints) = match error.kind() {
+        ErrorKind::InvalidSubcommand => {
+            let hint = meant(error, ContextKind::SuggestedSubcommand);
+            let hint = hint.unwrap_or_else(|| "see what there is with: sacker help".to_owned());
+            (format!("no command '{}'", one(ContextKind::InvalidSubcommand)?), vec![hint])
+        }
+        ErrorKind::UnknownArgument => {
+            let hints = meant(error, ContextKind::SuggestedArg).into_iter().collect();
+            (format!("unexpected argument '{}'", one(ContextKind::InvalidArg)?), hints)
+        }
+        ErrorKind::InvalidValue => {
+            let (argument, value) = (one(ContextKind::InvalidArg)?, one(ContextKind::InvalidValue)?);
+            let text = match value.as_str() {
+                "" => format!("'{argument}' needs a value"),
+                value => format!("'{value}' is no value of '{argument}'"),
+            };
+            (text, vec![format!("it is one of: {}", all(error, ContextKind::ValidValue).join(", "))])
+        }
+        ErrorKind::ValueValidation => {
+            (format!("{}: {}", option(&one(ContextKind::InvalidArg)?), error.source()?), Vec::new())
+        }
+        ErrorKind::MissingRequiredArgument => {
+            let missing = all(error, ContextKind::InvalidArg);
+            let verb = if missing.len() == 1 { "is" } else { "are" };
+            (format!("{} {verb} missing", missing.join(", ")), Vec::new())
+        }
+        _ => return None,
+    };
+    hints.extend(habit(error.kind(), &words));
+    if hints.is_empty() {
+        hints.extend(usage(error));
+    }
+    Some(Report { error: text, hints, causes: Vec::new() })
+}
+
+/// The first text of this kind that the parser tells.
+fn first(error: &clap::Error, kind: ContextKind) -> Option<String> {
+    all(error, kind).into_iter().next()
+}
+
+/// All texts of this kind.
+fn all(error: &clap::Error, kind: ContextKind) -> Vec<String> {
+    match error.get(kind) {
+        Some(ContextValue::String(text)) => vec![text.clone()],
+        Some(ContextValue::Strings(texts)) => texts.clone(),
+        Some(ContextValue::StyledStr(text)) => vec![text.to_string()],
+        _ => Vec::new(),
+    }
+}
+
+fn meant(error: &clap::Error, kind: ContextKind) -> Option<String> {
+    let texts: Vec<String> = all(error, kind).iter().map(|text| format!("'{text}'")).collect();
+    (!texts.is_empty()).then(|| format!("did you mean {}?", texts.join(" or ")))
+}
+
+/// How the command is typed.
+fn usage(error: &clap::Error) -> Option<String> {
+    let usage = first(error, ContextKind::Usage)?;
+    let usage = usage.trim().strip_prefix("Usage: ").map(str::to_owned).unwrap_or(usage);
+    Some(format!("usage: {usage}"))
+}
+
+/// `--timeout` of `--timeout <TIME>`.
+fn option(argument: &str) -> &str {
+    argument.split(' ').next().unwrap_or(argument)
+}
+
+/// The slips that other tools' habits cause.
+fn habit(kind: ErrorKind, words: &[&str]) -> Option<String> {
+    match kind {
+        ErrorKind::MissingRequiredArgument => split_spec(words),
         ErrorKind::UnknownArgument if words.contains(&"download") => {
             Some("the destination is an option: -o FILE".to_owned())
         }
@@ -47,6 +121,47 @@ mod tests {
         );
         for words in [&["info", "web"][..], &["info", "@live"], &["info", "web@"], &["add", "web"]] {
             assert_eq!(split_spec(words), None, "{words:?}");
+        }
+    }
+
+    /// What is printed for a command line, without colour.
+    fn told(line: &str) -> String {
+        let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        let error = <super::super::arguments::Arguments as clap::Parser>::try_parse_from(&words);
+        let report = report(&error.expect_err("it does not parse"), &words).expect("it is told here");
+        [format!("error: {}", report.error)]
+            .into_iter()
+            .chain(report.hints.iter().map(|hint| format!("hint: {hint}")))
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+
+    #[test]
+    fn every_refusal_has_one_form() {
+        for (line, expected) in [
+            ("sacker lsit", "error: no command 'lsit'\nhint: did you mean 'list'?"),
+            ("sacker publish", "error: no command 'publish'\nhint: see what there is with: sacker help"),
+            ("sacker list --outptu", "error: unexpected argument '--outptu'\nhint: did you mean '--output'?"),
+            (
+                "sacker tags a b",
+                "error: unexpected argument 'b'\nhint: usage: sacker tags [OPTIONS] <PACKAGE>",
+            ),
+            (
+                "sacker list -o xml",
+                "error: 'xml' is no value of '--output <FORMAT>'\nhint: it is one of: table, json, yaml, name",
+            ),
+            (
+                "sacker list -o",
+                "error: '--output <FORMAT>' needs a value\nhint: it is one of: table, json, yaml, name",
+            ),
+            ("sacker list --timeout 0", "error: --timeout: '0' is not a time such as 90s, 2m or 1m30s"),
+            ("sacker info web", "error: <SPEC> is missing\nhint: usage: sacker info <PACKAGE> <SPEC>"),
+            (
+                "sacker info",
+                "error: <PACKAGE>, <SPEC> are missing\nhint: usage: sacker info <PACKAGE> <SPEC>",
+            ),
+        ] {
+            assert_eq!(told(line), expected, "{line}");
         }
     }
 }

@@ -35,10 +35,12 @@ impl FromStr for Spec {
         if !text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit()) {
             return text.parse().map(Self::Version);
         }
+        let tag = TagName::existing(text);
+        // Nothing that any client could have stored: it needs no look into a ledger.
         if text.chars().any(char::is_control) || text.len() > 1024 {
-            return Err(Error::invalid("the spec is not a version, a tag or 'latest'"));
+            tag.check_new()?;
         }
-        Ok(Self::Tag(TagName::existing(text)))
+        Ok(Self::Tag(tag))
     }
 }
 

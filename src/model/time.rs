@@ -17,6 +17,11 @@ pub fn format(time: Timestamp) -> String {
     format!("{time:.3}")
 }
 
+/// `span` as a person writes it, such as `1h 30m`.
+pub fn format_span(span: Duration) -> String {
+    jiff::SignedDuration::try_from(span).map_or_else(|_| format!("{span:?}"), |span| format!("{span:#}"))
+}
+
 /// The time that a person means: RFC 3339 (`2026-11-21T10:00:00Z`, with any offset), a date (its first moment in UTC), or how
 /// long before `now`, in weeks, days of 24 hours, hours, minutes and seconds (`3d`, `1h30m`).
 ///

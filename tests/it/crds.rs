@@ -139,8 +139,8 @@ fn tag_rules() {
         (json!({"version": null}), Some("exactly one of version and follow")),
         (json!({"follow": {"tag": "canary"}}), Some("exactly one of version and follow")),
         (json!({"version": null, "follow": {"tag": "live"}}), Some("cannot follow itself")),
-        (json!({"version": null, "follow": {"tag": "LATEST"}}), Some("or 'latest'")),
-        (json!({"version": null, "follow": {"tag": "42"}}), Some("or 'latest'")),
+        (json!({"version": null, "follow": {"tag": "LATEST"}}), Some("is reserved")),
+        (json!({"version": null, "follow": {"tag": "42"}}), Some("reads as a version number")),
         (json!({"version": null, "follow": {"tag": "a", "soak": "2 h"}}), Some("like '30s'")),
         (json!({"version": null, "follow": {"tag": "a", "soak": "9000h"}}), Some("from 0s to 8760h")),
         (json!({"version": null, "follow": {"tag": "a", "soak": "-1h"}}), Some("like '30s'")),
@@ -152,7 +152,7 @@ fn tag_rules() {
         (json!({"version": null, "follow": {"tag": "a", "soak": "604800s"}}), None),
         (json!({"tag": "latest"}), Some("is reserved")),
         (json!({"tag": "Latest"}), Some("is reserved")),
-        (json!({"tag": "v42"}), Some("read as a version number")),
+        (json!({"tag": "v42"}), Some("reads as a version number")),
     ] {
         let found = refusal("SackerTag", &tag_spec(change.clone()), None);
         match message {

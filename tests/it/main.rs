@@ -27,6 +27,7 @@ mod skew;
 mod stores;
 mod support;
 mod tls;
+mod transcripts;
 mod upkeep;
 mod write_only;
 mod zookeeper;

@@ -32,7 +32,7 @@ pub(in crate::cli) struct Args {
 pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
     let package = input::package(&args.package)?;
     let tag = input::stored_tag(&args.tag)?;
-    can_ask_or(args.yes, &["disown", &args.package, &args.tag])?;
+    can_ask_or(args.yes, session, &["disown", &args.package, &args.tag])?;
     let printer = session.printer;
     let state = session.ledger().await?.tag(&package, &tag).await?;
     let Some(state) = state.filter(TagState::is_there) else {

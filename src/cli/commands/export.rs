@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::cli::commands::download::{of_stream, standard_output};
 use crate::cli::failure::Outcome;
 use crate::cli::input;
+use crate::cli::message::counted;
 use crate::cli::progress::Progress;
 use crate::cli::session::Session;
 use crate::crash_point::crash_point;
@@ -60,7 +61,11 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
     };
     let Totals { packages, versions, tags, events } = totals;
     session.printer.note(format_args!(
-        "exported: {packages} packages, {versions} versions, {tags} tags, {events} events"
+        "exported: {}, {}, {}, {}",
+        counted(packages, "package"),
+        counted(versions, "version"),
+        counted(tags, "tag"),
+        counted(events, "event")
     ));
     Ok(())
 }

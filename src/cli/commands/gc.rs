@@ -10,11 +10,12 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::cli::arguments::{FormatArgs, parse_timeout};
-use crate::cli::confirm::{can_ask_or, confirm};
+use crate::cli::confirm::{can_ask_or_again, confirm};
 use crate::cli::failure::Outcome;
+use crate::cli::message::counted;
 use crate::cli::output::Item;
 use crate::cli::session::Session;
-use crate::error::{Error, Result};
+use crate::error::{Error, Meaning, Result};
 use crate::ledger::{self, Ledger};
 use crate::model::{LedgerUri, PinnedSpec, Sha256, time};
 use crate::store::{self, Collect};
@@ -111,13 +112,19 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
     let stores = &session.configuration.store()?.value;
     let kept = kept(args)?;
     if args.delete {
-        can_ask_or(args.yes, &["gc", "--delete"])?;
+        can_ask_or_again(args.yes, "gc --delete")?;
     }
     let mut ledgers: Vec<Arc<dyn Ledger>> = vec![session.ledger().await?.clone()];
     for uri in &args.with_ledger {
         let uri: LedgerUri =
             uri.parse().map_err(|error| Error::invalid(format!("--with-ledger: {error}")))?;
-        ledgers.push(ledger::open(&uri, &session.connect).await?);
+        let ledger = ledger::open(&uri, &session.connect).await?;
+        // Its hint would say how to create it. An empty ledger in the place of one that is misspelt refers to nothing.
+        ledger.state().await.map_err(|error| match error.meaning() {
+            Meaning::NotFound(_) => error.with_hint("--with-ledger names a ledger that is there already"),
+            _ => error,
+        })?;
+        ledgers.push(ledger);
     }
     let mut items = Vec::new();
     for uri in stores.iter() {
@@ -156,7 +163,8 @@ impl Run<'_> {
             };
             let later = if self.args.wait { would.blobs.iter().filter(waits).count() } else { 0 };
             if blobs + leftovers + later > 0 {
-                let what = format!("{} blobs and {leftovers} leftovers of uploads", blobs + later);
+                let leftovers = counted(leftovers, "leftover");
+                let what = format!("{} and {leftovers} of uploads", counted(blobs + later, "blob"));
                 if !confirm(format!("delete {what} in {place}")).await? {
                     note(format_args!("nothing was changed"));
                     return Ok(self.items(&would));
@@ -178,10 +186,12 @@ impl Run<'_> {
         let (due, leftovers) = report.due();
         let of = report.blobs.len();
         if self.args.delete {
-            note(format_args!("{place}: deleted {} of {of} blobs", report.deleted()));
+            note(format_args!("{place}: deleted {} of {}", report.deleted(), counted(of, "blob")));
         } else {
             note(format_args!(
-                "{place}: would delete {due} of {of} blobs and {leftovers} leftovers; nothing was changed"
+                "{place}: would delete {due} of {} and {}; nothing was changed",
+                counted(of, "blob"),
+                counted(leftovers, "leftover")
             ));
         }
         if let Some(next_at) = report.next_at {

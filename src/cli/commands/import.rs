@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::cli::confirm::{can_ask_or, confirm};
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::input::on_own_thread;
-use crate::cli::message::typed;
+use crate::cli::message::{self, typed};
 use crate::cli::output::Printer;
 use crate::cli::progress::Progress;
 use crate::cli::session::Session;
@@ -57,14 +57,18 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
     let there: Vec<&PackagePlan> = plans.iter().filter(|plan| plan.is_there).collect();
     if let Some(first) = there.first() {
         let more = there.len() - 1;
-        let and = if more == 0 { String::new() } else { format!(" and {more} more packages") };
+        let and = if more == 0 {
+            String::new()
+        } else {
+            format!(" and {}", message::counted(more, "more package"))
+        };
         let about = format!("add to package '{}'{and}, which the ledger has already", first.package);
         let shown = args.file.to_string_lossy();
         // Standard input is the file: nobody can answer there.
         let can_ask = if shown == "-" {
-            not_piped(args.yes, &about)
+            not_piped(args.yes, session, &about)
         } else {
-            can_ask_or(args.yes, &["import", &shown])
+            can_ask_or(args.yes, session, &["import", &shown])
         };
         can_ask.map_err(|error| with_reason(&error, &about))?;
         if !args.yes && !confirm(about).await? {
@@ -75,7 +79,7 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
     let importing = progress("importing");
     import
         .write::<Failure>(ledger, &plans, &|bytes| importing.advance(bytes), |plan| {
-            line(session.printer, plan)
+            importing.beside(|| line(session.printer, plan))
         })
         .await
         .map_err(|failure| match failure {
@@ -101,16 +105,22 @@ fn line(printer: &Printer, plan: &PackagePlan) -> Outcome {
 
 fn counted(part: Totals, whole: Totals) -> String {
     format!(
-        "{} of {} versions and {} of {} tags, in {} of {} packages",
-        part.versions, whole.versions, part.tags, whole.tags, part.packages, whole.packages
+        "{} of {} and {} of {}, in {} of {}",
+        part.versions,
+        message::counted(whole.versions, "version"),
+        part.tags,
+        message::counted(whole.tags, "tag"),
+        part.packages,
+        message::counted(whole.packages, "package")
     )
 }
 
-fn not_piped(yes: bool, about: &str) -> Result<()> {
+fn not_piped(yes: bool, session: &Session<'_>, about: &str) -> Result<()> {
     if yes {
         return Ok(());
     }
-    Err(Error::invalid(format!("import would {about}")).with_hint("if you are sure: sacker import - --yes"))
+    Err(Error::invalid(format!("import would {about}"))
+        .with_hint(format!("if you are sure: {} import - --yes", session.program())))
 }
 
 /// Says also what it would have asked.

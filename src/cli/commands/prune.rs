@@ -7,13 +7,14 @@ use futures::TryStreamExt as _;
 use serde::Serialize;
 
 use crate::cli::arguments::{FormatArgs, parse_age};
-use crate::cli::confirm::{can_ask_or, confirm};
+use crate::cli::confirm::{can_ask_or_again, confirm};
 use crate::cli::failure::Outcome;
 use crate::cli::input;
+use crate::cli::message::counted;
 use crate::cli::output::Item;
 use crate::cli::session::Session;
 use crate::error::{Meaning, Result};
-use crate::model::{PackageName, Removal, Version};
+use crate::model::{PackageName, Removal, Version, time};
 use crate::upkeep::prune::{Fate, Policy, plan};
 
 #[derive(Debug, clap::Args)]
@@ -83,11 +84,12 @@ const fn word(fate: Fate) -> &'static str {
 }
 
 const REMOVE: &str = "remove";
+const REMOVED: &str = "removed";
 
 pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
     let policy = Policy::new(args.keep_last, args.keep_younger_than)?;
     if args.apply {
-        can_ask_or(args.yes, &["prune", "--apply"])?;
+        can_ask_or_again(args.yes, "prune --apply")?;
     }
     let named = args.packages.iter().map(|package| input::package(package)).collect::<Result<Vec<_>>>()?;
     let ledger = session.ledger().await?;
@@ -109,15 +111,21 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
     }
     let count = items.iter().filter(|item| item.fate == REMOVE).count();
     if args.apply && count > 0 {
-        if args.yes || confirm(format!("remove {count} versions for good")).await? {
+        if args.yes || confirm(format!("remove {} for good", counted(count, "version"))).await? {
             remove(&mut items, args, session).await?;
+            let removed = items.iter().filter(|item| item.fate == REMOVED).count();
+            session.printer.note(format_args!(
+                "removed {}; the bytes stay in the store until 'sacker gc' deletes them",
+                counted(removed, "version")
+            ));
         } else {
             session.printer.note(format_args!("nothing was removed"));
         }
-    } else if !args.apply {
-        session
-            .printer
-            .note(format_args!("would remove {count} versions; nothing was changed (--apply does it)"));
+    } else if args.apply {
+        session.printer.note(format_args!("nothing to remove"));
+    } else {
+        let would = counted(count, "version");
+        session.printer.note(format_args!("would remove {would}; nothing was changed (--apply does it)"));
     }
     items.retain(|item| args.all || item.fate.starts_with(REMOVE) || item.fate == MOVED);
     session.printer.list(args.output.format, &items)
@@ -129,7 +137,7 @@ async fn remove(items: &mut [PruneItem], args: &Args, session: &Session<'_>) -> 
     let ledger = session.ledger().await?;
     let rules = [
         args.keep_last.map(|keep| format!("keep the last {keep}")),
-        args.keep_younger_than.map(|age| format!("keep what is younger than {age:?}")),
+        args.keep_younger_than.map(|age| format!("keep what is younger than {}", time::format_span(age))),
     ];
     let rules = rules.into_iter().flatten().collect::<Vec<_>>().join(", ");
     let reason = args.reason.clone().unwrap_or_else(|| format!("pruned: {rules}"));
@@ -137,7 +145,7 @@ async fn remove(items: &mut [PruneItem], args: &Args, session: &Session<'_>) -> 
         let at = session.connect.clock.now();
         let removal = Removal { at, by: session.actor.clone(), reason: Some(reason.clone()) };
         item.fate = match ledger.remove_version(&item.package, item.version, &removal).await {
-            Ok(_) => "removed",
+            Ok(_) => REMOVED,
             // A tag came to point to it since the plan was made: that is what tags are for.
             Err(error) if matches!(error.meaning(), Meaning::Conflict { .. }) => MOVED,
             Err(error) => return Err(error),

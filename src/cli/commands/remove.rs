@@ -35,7 +35,7 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
     let package = input::package(&args.package)?;
     let version = number(args)?;
     if !args.dry_run {
-        can_ask_or(args.yes, &["remove", &args.package, &args.version])?;
+        can_ask_or(args.yes, session, &["remove", &args.package, &args.version])?;
     }
     let ledger = session.ledger().await?.as_ref();
     let printer = session.printer;

@@ -31,7 +31,7 @@ pub(in crate::cli) struct Args {
 pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
     let package = input::package(&args.package)?;
     let tag = input::stored_tag(&args.tag)?;
-    can_ask_or(args.yes, &["untag", &args.package, &args.tag])?;
+    can_ask_or(args.yes, session, &["untag", &args.package, &args.tag])?;
     let ledger = session.ledger().await?;
     let state = ledger.tag(&package, &tag).await?;
     let Some(state) = state.filter(TagState::is_there) else {

@@ -4,6 +4,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 
 use crate::cli::failure::Outcome;
 use crate::cli::input;
+use crate::cli::message::counted;
 use crate::cli::output::print_warning;
 use crate::cli::progress::Progress;
 use crate::cli::session::Session;
@@ -57,19 +58,23 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
             }
             (checked, _) => checked?,
         };
-        take(checked, args, session, &mut sum, &mut blobs).await?;
+        take(checked, args, session, &mut sum, &mut blobs, None).await?;
     } else {
         let packages = Progress::counting(session.printer, &session.connect.clock, "verifying", "packages");
         let mut checked = all(ledger, session).boxed_local();
         while let Some(checked) = checked.try_next().await? {
-            take(checked, args, session, &mut sum, &mut blobs).await?;
+            take(checked, args, session, &mut sum, &mut blobs, Some(&packages)).await?;
             packages.advance(1);
         }
     }
     let Sum { packages, versions, tags, events, wrong } = sum;
-    let read = if args.blobs { format!(", {} blobs", blobs.count()) } else { String::new() };
+    let read = if args.blobs { format!(", {}", counted(blobs.count(), "blob")) } else { String::new() };
     session.printer.note(format_args!(
-        "verified: {packages} packages, {versions} versions, {tags} tags, {events} events{read}"
+        "verified: {}, {}, {}, {}{read}",
+        counted(packages, "package"),
+        counted(versions, "version"),
+        counted(tags, "tag"),
+        counted(events, "event")
     ));
     // What was found was shown; that it was found is the news.
     if wrong == 0 { Ok(()) } else { Err(summary(wrong).into()) }
@@ -101,13 +106,14 @@ async fn take(
     session: &Session<'_>,
     sum: &mut Sum,
     blobs: &mut Blobs,
+    bar: Option<&Progress>,
 ) -> Outcome {
     sum.packages += 1;
     sum.versions += checked.versions.len() as u64;
     sum.tags += checked.tags;
     sum.events += checked.events;
     for finding in &checked.findings {
-        report(finding, session, sum)?;
+        report(finding, session, sum, bar)?;
     }
     if !args.blobs {
         return Ok(());
@@ -120,19 +126,28 @@ async fn take(
         let finding = blobs.verify(store, record, &|bytes| progress.advance(bytes)).await?;
         drop(progress);
         if let Some(finding) = finding {
-            report(&finding, session, sum)?;
+            report(&finding, session, sum, bar)?;
         }
     }
     Ok(())
 }
 
-fn report(finding: &Finding, session: &Session<'_>, sum: &mut Sum) -> Outcome {
+/// `bar` is what is on the line of the terminal meanwhile.
+fn report(finding: &Finding, session: &Session<'_>, sum: &mut Sum, bar: Option<&Progress>) -> Outcome {
+    let print = || line(finding, session);
+    sum.wrong += usize::from(finding.is_wrong);
+    match bar {
+        Some(bar) => bar.beside(print),
+        None => print(),
+    }
+}
+
+fn line(finding: &Finding, session: &Session<'_>) -> Outcome {
     let Finding { package, key, why, is_wrong } = finding;
     if !is_wrong {
         print_warning(format_args!("package '{package}', {key}: {why}"));
         return Ok(());
     }
-    sum.wrong += 1;
     let cells = [package.as_str(), key, why].map(|cell| shown_in_full(cell).into_owned());
     session.printer.text(&format!("{}\n", cells.join("\t")))
 }

@@ -223,3 +223,40 @@ fn words_are_quoted_for_the_shell() {
         assert_eq!(typed(word), expected);
     }
 }
+
+#[test]
+fn a_tag_that_is_owned_and_held_says_what_comes_first() {
+    let hold = Hold {
+        at: "2026-11-21T10:00:00Z".parse().expect("a time"),
+        by: "ann".into(),
+        reason: "incident 4711".into(),
+    };
+    let known = Known { hold: Some(hold), ..Known::default() };
+    let error = Error::new(Meaning::Owned { owner: "k8s:prod/web/frontend-live".into() }, "change the tag");
+    insta::assert_snapshot!(text(&error, &context("frontend", Some("live")), &known), @r"
+    error: tag 'live' of package 'frontend' is owned by 'k8s:prod/web/frontend-live'
+    hint: it is also held by 'ann' since 2026-11-21T10:00:00.000Z: incident 4711; end the hold with: sacker release frontend live
+    ");
+}
+
+#[test]
+fn a_hint_of_the_backend_is_not_contradicted() {
+    let known = Known { packages: Some(words(&["frontend"])), ..Known::default() };
+    let error = no_package("frontend").with_hint("at 2026-11-21T10:00:00.000Z it had no version");
+    insta::assert_snapshot!(text(&error, &context("frontend", None), &known), @r"
+    error: no package 'frontend'
+    hint: at 2026-11-21T10:00:00.000Z it had no version
+    ");
+    let meaning = Meaning::Conflict { expected: "no tag on version 1".into(), found: "tag 'live'".into() };
+    let error = Error::new(meaning, "remove a version").with_hint("move the tag first");
+    insta::assert_snapshot!(text(&error, &context("frontend", None), &known), @r"
+    error: expected no tag on version 1, found tag 'live'
+    hint: move the tag first
+    ");
+}
+
+#[test]
+fn counts() {
+    assert_eq!(counted(1_u64, "tag"), "1 tag");
+    assert_eq!([0, 2].map(|count: usize| counted(count, "tag")), ["0 tags", "2 tags"]);
+}

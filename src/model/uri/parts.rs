@@ -208,13 +208,13 @@ pub(super) fn shown_grace(grace: Option<Duration>) -> Option<String> {
 
 /// Writes `?key=value&...` for the parameters that are set.
 pub(super) fn write_query(f: &mut fmt::Formatter<'_>, pairs: &[(&str, Option<&str>)]) -> fmt::Result {
-    let mut query = url::form_urlencoded::Serializer::new(String::new());
-    let mut any = false;
-    for (key, value) in pairs {
-        if let Some(value) = value {
-            query.append_pair(key, value);
-            any = true;
-        }
+    let mut separator = '?';
+    for (key, value) in pairs.iter().filter_map(|(key, value)| Some((key, (*value)?))) {
+        let encoded: String = url::form_urlencoded::byte_serialize(value.as_bytes()).collect();
+        // A query may have these as they are (RFC 3986, 3.4), and an endpoint is to be read by people.
+        let readable = encoded.replace("%3A", ":").replace("%2F", "/");
+        write!(f, "{separator}{key}={readable}")?;
+        separator = '&';
     }
-    if any { write!(f, "?{}", query.finish()) } else { Ok(()) }
+    Ok(())
 }

@@ -6,11 +6,11 @@ use super::*;
 fn round_trips() {
     for text in [
         "dynamo://us-east-1/sacker",
-        "dynamo://us-east-1/sacker?endpoint=http%3A%2F%2F127.0.0.1%3A8000",
+        "dynamo://us-east-1/sacker?endpoint=http://127.0.0.1:8000",
         "s3://bucket",
         "s3://bucket/a/b",
-        "s3://bucket/a?endpoint=http%3A%2F%2F127.0.0.1%3A9000&region=eu-west-1&versions=sequence",
-        "s3://bucket?endpoint=http%3A%2F%2F127.0.0.1%3A9000&path_style=false",
+        "s3://bucket/a?endpoint=http://127.0.0.1:9000&region=eu-west-1&versions=sequence",
+        "s3://bucket?endpoint=http://127.0.0.1:9000&path_style=false",
         "file:///var/lib/sacker/ledger",
     ] {
         let uri: LedgerUri = text.parse().expect(text);

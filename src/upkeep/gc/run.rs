@@ -12,7 +12,7 @@ use super::plan::{Decision, Plan, Rules, Situation, Verdict, plan};
 use crate::crash_point::around;
 use crate::error::{Error, Result};
 use crate::ledger::Ledger;
-use crate::model::Sha256;
+use crate::model::{Sha256, time};
 use crate::store::{Collect, Deletion, Listed, StoredBlob, Unfinished};
 
 /// What a run works on.
@@ -180,8 +180,9 @@ async fn check(cycle: &Cycle<'_>) -> Result<()> {
     let usual = store.timing().grace();
     if rules.grace < usual {
         let rule = format!(
-            "a grace of {:?} is shorter than the {usual:?} that writers of {} count on",
-            rules.grace,
+            "a grace of {} is shorter than the {} that writers of {} count on",
+            time::format_span(rules.grace),
+            time::format_span(usual),
             store.place()
         );
         return Err(Error::invalid(rule)

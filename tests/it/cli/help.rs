@@ -130,10 +130,10 @@ fn version_and_completions() {
 
 #[rstest]
 #[case::no_command(&[], "Usage: sacker")]
-#[case::unknown_command(&["lsit"], "'list'")]
-#[case::unknown_flag(&["list", "--colour"], "--color")]
+#[case::unknown_command(&["lsit"], "error: no command 'lsit'\nhint: did you mean 'list'?\n")]
+#[case::unknown_flag(&["list", "--colour"], "hint: did you mean '--color'?\n")]
 #[case::missing_argument(&["info", "frontend-server"], "<SPEC>")]
-#[case::unknown_format(&["list", "-o", "xml"], "[possible values: table, json, yaml, name]")]
+#[case::unknown_format(&["list", "-o", "xml"], "hint: it is one of: table, json, yaml, name\n")]
 #[case::spec_of_a_pod(&["info", "web@live"], "hint: package and version are two words: sacker info web live\n")]
 #[case::destination(&["download", "web", "live", "app.jar"], "hint: the destination is an option: -o FILE\n")]
 #[case::no_time(&["list", "--timeout", "0"], "is not a time such as 90s")]

@@ -128,8 +128,7 @@ async fn what_a_2015_client_did_has_no_time() {
 fn a_removed_version_is_gone_for_good() {
     let home = Home::with_two_versions();
     home.run(&["tag", PACKAGE, "1", "live"]).answer();
-    let tagged = "error: package 'frontend-server': expected no tag on version 1 of package 'frontend-server', found tag \
-                  'live'\n\
+    let tagged = "error: expected no tag on version 1 of package 'frontend-server', found tag 'live'\n\
                   hint: move the tag first, or remove it: sacker untag frontend-server live";
     for how in ["--yes", "--dry-run"] {
         let ran = home.run(&["remove", PACKAGE, "1", how]);

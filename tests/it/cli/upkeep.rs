@@ -51,7 +51,7 @@ fn garbage_is_explained_condemned_and_deleted() {
 
     home.run(&["gc", "--delete"]).fails(
         2,
-        "error: gc asks first, and here is no terminal to ask on\nhint: if you are sure: sacker gc --delete --yes",
+        "error: gc --delete asks first, and here is no terminal to ask on\nhint: if you are sure, run the same with --yes",
     );
     let condemned = home.run(&["gc", "--delete", "--yes"]);
     assert!(condemned.stderr.contains("deleted 0 of 3 blobs"), "{condemned:?}");
@@ -116,7 +116,7 @@ fn prune_says_what_it_would_do() {
     );
     let dry = home.run(&["prune", "--keep-last", "2"]);
     assert_eq!(dry.answer(), format!("{PACKAGE}\t2\tremove\n"));
-    assert!(dry.stderr.contains("would remove 1 versions; nothing was changed"), "{dry:?}");
+    assert!(dry.stderr.contains("would remove 1 version; nothing was changed"), "{dry:?}");
     let all = home.run(&["prune", "--keep-last", "2", "--all"]);
     assert_eq!(
         all.answer(),

@@ -41,10 +41,10 @@ fn edit(home: &Home, key: &str, from: &str, to: &str) {
 fn what_is_whole_passes() {
     let home = home();
     for (arguments, verified) in [
-        (&["verify"][..], "2 packages, 3 versions, 1 tags, 3 events"),
-        (&["verify", "--blobs"], "2 packages, 3 versions, 1 tags, 3 events, 3 blobs"),
-        (&["verify", PACKAGE], "1 packages, 2 versions, 1 tags, 3 events"),
-        (&["verify", PACKAGE, "live"], "1 packages, 0 versions, 1 tags, 3 events"),
+        (&["verify"][..], "2 packages, 3 versions, 1 tag, 3 events"),
+        (&["verify", "--blobs"], "2 packages, 3 versions, 1 tag, 3 events, 3 blobs"),
+        (&["verify", PACKAGE], "1 package, 2 versions, 1 tag, 3 events"),
+        (&["verify", PACKAGE, "live"], "1 package, 0 versions, 1 tag, 3 events"),
     ] {
         let ran = home.run(arguments);
         assert_eq!(

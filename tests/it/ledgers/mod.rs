@@ -1,7 +1,7 @@
 //! The conformance suite: what every ledger must do, run on every ledger. A case is an `async fn(Bench)`; it is listed
 //! once below and becomes one test per target.
 
-mod bench;
+pub(crate) mod bench;
 mod removal;
 mod tags;
 mod versions;

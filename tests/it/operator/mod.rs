@@ -21,6 +21,7 @@ mod hold;
 mod hostile;
 mod leader;
 mod lease_race;
+mod names;
 mod packages;
 mod policies;
 pub(crate) mod process;

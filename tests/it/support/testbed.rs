@@ -181,8 +181,8 @@ pub(crate) fn connect() -> Connect {
     super::connect(ACCESS_KEY, SECRET_KEY)
 }
 
-const ACCESS_KEY: &str = "testbed";
-const SECRET_KEY: &str = "testbed-secret";
+pub(crate) const ACCESS_KEY: &str = "testbed";
+pub(crate) const SECRET_KEY: &str = "testbed-secret";
 
 /// A server that all tests of this process share, with the folder it keeps its data in.
 type Shared = OnceLock<Option<(Server, Folder)>>;
