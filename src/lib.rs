@@ -34,6 +34,8 @@ mod files;
 pub mod fuzz;
 #[cfg(feature = "init")]
 pub mod init;
+#[cfg(feature = "cli")]
+pub mod inspection;
 pub mod ledger;
 pub mod model;
 pub mod publish;
