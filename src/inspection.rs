@@ -3,7 +3,7 @@
 //! Neutral: a backend looks and judges, `sacker doctor` prints. A look never fails; what cannot be found out is a warning
 //! that says why.
 
-use crate::error::Error;
+use crate::error::{Error, Meaning};
 
 /// How much a finding counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +47,12 @@ impl Finding {
 
     /// Something that could not be found out, because of `error`.
     pub fn unknown(check: &'static str, error: &Error) -> Self {
-        Self { hint: error.hint().map(str::to_owned), ..Self::odd(check, error.to_string()) }
+        let text = match (error.meaning(), std::error::Error::source(error)) {
+            // The error itself says nothing then.
+            (Meaning::Other, Some(cause)) => format!("{error}: {cause}"),
+            _ => error.to_string(),
+        };
+        Self { hint: error.hint().map(str::to_owned), ..Self::odd(check, text) }
     }
 
     /// Says what to do about it: one line that can be typed or followed.

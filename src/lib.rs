@@ -21,6 +21,7 @@ pub mod config;
 pub mod connect;
 #[cfg(feature = "operator")]
 pub mod controller;
+pub mod core_dumps;
 #[doc(hidden)]
 pub mod crash_point;
 #[cfg(feature = "cli")]

@@ -27,6 +27,9 @@ pub(crate) struct Bucket {
     prefix: String,
     /// The bucket in messages.
     place: String,
+    /// Another server than AWS's own, where the location names one.
+    #[cfg(feature = "cli")]
+    endpoint: Option<String>,
 }
 
 /// What is being done to a bucket or a key in it, for messages.
@@ -48,6 +51,8 @@ impl Bucket {
             name: location.bucket.clone(),
             prefix: location.prefix.clone(),
             place: format!("bucket '{}'", location.bucket),
+            #[cfg(feature = "cli")]
+            endpoint: location.endpoint.clone(),
         })
     }
 
@@ -60,6 +65,14 @@ impl Bucket {
     #[cfg(feature = "ledger-s3")]
     pub(crate) fn below_prefix<'k>(&self, key: &'k str) -> &'k str {
         key.strip_prefix(&self.prefix).unwrap_or(key)
+    }
+
+    /// What to type to do something to the bucket that sacker does not do.
+    #[cfg(feature = "cli")]
+    pub(crate) fn command(&self, verb: &str, options: &str) -> String {
+        let endpoint =
+            self.endpoint.as_deref().map(|url| format!("--endpoint-url {url} ")).unwrap_or_default();
+        format!("aws {endpoint}s3api {verb} --bucket {}{options}", self.name)
     }
 
     /// The bucket as it is called in messages.

@@ -346,13 +346,28 @@ mod tests {
 
     #[cfg(feature = "ledger-s3")]
     fn mapped(status: u16, code: &str) -> Error {
+        answered(status, code, "a message", "", &[])
+    }
+
+    /// An answer as a server gave it: code and message as the SDK reads them out of the body, the body, and headers.
+    #[cfg(feature = "ledger-s3")]
+    fn answered(
+        status: u16,
+        code: &str,
+        message: &str,
+        body: &'static str,
+        headers: &[(&'static str, &'static str)],
+    ) -> Error {
         use aws_sdk_s3::operation::get_object::GetObjectError;
         use aws_smithy_types::body::SdkBody;
         use aws_smithy_types::error::ErrorMetadata;
 
-        let metadata = ErrorMetadata::builder().code(code).message("a message").build();
+        let metadata = ErrorMetadata::builder().code(code).message(message).build();
         let status = status.try_into().expect("an HTTP status");
-        let response = HttpResponse::new(status, SdkBody::empty());
+        let mut response = HttpResponse::new(status, SdkBody::from(body));
+        for (name, value) in headers {
+            response.headers_mut().insert(*name, *value);
+        }
         let error = SdkError::service_error(GetObjectError::generic(metadata), response);
         let call = Call {
             operation: "read the tag",
@@ -410,5 +425,130 @@ mod tests {
             "bucket 'b' does not exist (cannot read the tag: s3://b/pkg/tags/live)"
         );
         assert_eq!(error.hint(), Some("create it with 'sacker init'"));
+    }
+
+    /// As the services, MinIO and versitygw say it.
+    #[test]
+    #[cfg(feature = "ledger-s3")]
+    fn every_way_of_not_being_believed_has_its_own_hint() {
+        use crate::exit::Exit;
+
+        for (status, code, message, hint) in [
+            (400, "ExpiredToken", "The provided token has expired.", "aws sso login"),
+            (
+                400,
+                "ExpiredTokenException",
+                "The security token included in the request is expired",
+                "aws sso login",
+            ),
+            (
+                403,
+                "InvalidAccessKeyId",
+                "The AWS Access Key Id you provided does not exist in our records.",
+                "does not know this access key",
+            ),
+            (
+                403,
+                "InvalidClientTokenId",
+                "The security token included in the request is invalid",
+                "does not know",
+            ),
+            (
+                400,
+                "UnrecognizedClientException",
+                "The Access Key ID or security token is invalid.",
+                "does not know",
+            ),
+            (403, "InvalidTokenId", "The security token included in the request is invalid", "does not know"),
+            (
+                403,
+                "SignatureDoesNotMatch",
+                "The request signature we calculated does not match the signature you provided.",
+                "the secret is not that of the access key",
+            ),
+            (
+                400,
+                "InvalidSignatureException",
+                "The request signature we calculated does not match the signature you provided.",
+                "the secret is not that of the access key",
+            ),
+            (
+                400,
+                "InvalidSignatureException",
+                "Signature expired: 20261121T100000Z is now earlier than 20261121T120000Z (20261121T121500Z - 15 min.)",
+                "clock differs",
+            ),
+            (
+                400,
+                "InvalidSignatureException",
+                "Credential should be scoped to a valid region.",
+                "signed for another region",
+            ),
+            (
+                403,
+                "RequestTimeTooSkewed",
+                "The difference between the request time and the current time is too large.",
+                "clock differs",
+            ),
+            (
+                400,
+                "KMS.DisabledException",
+                "arn:aws:kms:eu-west-1:1:key/1 is disabled.",
+                "the KMS key that encrypts",
+            ),
+            (
+                400,
+                "MissingAuthenticationToken",
+                "Request is missing Authentication Token",
+                "check AWS_PROFILE",
+            ),
+        ] {
+            let error = answered(status, code, message, "", &[]);
+            assert!(error.hint().is_some_and(|found| found.contains(hint)), "{code}: {error:?}");
+            assert_eq!(Exit::from(&error), Exit::Denied, "{code}: {error:?}");
+        }
+    }
+
+    #[test]
+    #[cfg(feature = "ledger-s3")]
+    fn a_refusal_that_says_what_is_missing_is_repeated() {
+        let error = answered(
+            403,
+            "AccessDenied",
+            "User: arn:aws:iam::123456789012:user/ann is not authorized to perform: kms:Decrypt on resource: \
+             arn:aws:kms:eu-west-1:123456789012:key/1b because no identity-based policy allows the kms:Decrypt action",
+            "",
+            &[],
+        );
+        assert_eq!(
+            error.to_string(),
+            "access denied: kms:Decrypt on arn:aws:kms:eu-west-1:123456789012:key/1b (cannot read the tag: \
+             s3://b/pkg/tags/live)"
+        );
+        assert!(error.hint().is_some_and(|hint| hint.contains("in the policy of the key, too")), "{error:?}");
+    }
+
+    #[test]
+    #[cfg(feature = "ledger-s3")]
+    fn the_right_region_is_named() {
+        let malformed =
+            "The authorization header is malformed; the region 'us-east-1' is wrong; expecting 'eu-west-1'";
+        let redirected =
+            "The bucket you are attempting to access must be addressed using the specified endpoint.";
+        let body =
+            "<Error><Code>PermanentRedirect</Code><Endpoint>b.s3.eu-west-1.amazonaws.com</Endpoint></Error>";
+        for (status, code, message, body, headers) in [
+            (400, "AuthorizationHeaderMalformed", malformed, "", &[][..]),
+            (301, "PermanentRedirect", redirected, body, &[]),
+            (301, "", "", "", &[("x-amz-bucket-region", "eu-west-1")]),
+        ] {
+            let error = answered(status, code, message, body, headers);
+            assert!(matches!(error.meaning(), Meaning::Invalid { .. }), "{error:?}");
+            assert_eq!(error.to_string(), "bucket 'b' is in another region");
+            assert_eq!(error.hint(), Some("write ?region=eu-west-1 in the URI"), "{code}");
+        }
+        // The same code for something else of that header.
+        let error = answered(400, "AuthorizationHeaderMalformed", "the Credential is mal-formed", "", &[]);
+        assert!(matches!(error.meaning(), Meaning::Denied { .. }), "{error:?}");
     }
 }

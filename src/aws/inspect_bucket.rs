@@ -63,6 +63,10 @@ impl<T> Told<T> {
     }
 }
 
+/// What blocks all public access.
+const BLOCK: &str = " --public-access-block-configuration \
+                     BlockPublicAcls=true,IgnorePublicAcls=true,BlockPublicPolicy=true,RestrictPublicBuckets=true";
+
 /// The codes with which S3 says that a bucket has no such setting.
 const UNSET: &[&str] = &[
     "NoSuchBucketPolicy",
@@ -123,10 +127,7 @@ impl Bucket {
     }
 
     fn unversioned(&self, holds: Holds) -> Finding {
-        let name = &self.name;
-        let command = format!(
-            "aws s3api put-bucket-versioning --bucket {name} --versioning-configuration Status=Enabled"
-        );
+        let command = self.command("put-bucket-versioning", " --versioning-configuration Status=Enabled");
         let text = format!("{} keeps no old versions", self.place());
         match holds {
             Holds::Ledger => {
@@ -150,41 +151,48 @@ impl Bucket {
             self.client.get_bucket_policy_status().bucket(&self.name).send(),
             self.client.get_public_access_block().bucket(&self.name).send(),
         );
+        let read = policy.as_ref().err().and_then(is_public_in_capitals);
+        let mut untold = None;
         let is_public = match self.told(ACCESS, LOOK_AT_POLICY, policy) {
+            _ if read.is_some() => read,
             Told::Yes(answer) => Some(answer.policy_status().and_then(PolicyStatus::is_public) == Some(true)),
             // Without a policy nothing is public by one.
             Told::Nothing => Some(false),
             Told::Unknown => None,
-            Told::Failed(finding) => return finding,
+            Told::Failed(finding) => {
+                untold = Some(finding);
+                None
+            }
         };
         let block = match self.told(ACCESS, LOOK_AT_BLOCK, block) {
             Told::Yes(answer) => Block::of(answer.public_access_block_configuration()),
             Told::Nothing => Block::Off,
             Told::Unknown => Block::Unknown,
-            Told::Failed(finding) if is_public == Some(true) => {
-                tracing::debug!("{}", finding.text);
+            Told::Failed(finding) => {
+                untold = untold.or(Some(finding));
                 Block::Unknown
             }
-            Told::Failed(finding) => return finding,
         };
-        self.access(is_public, block)
+        match untold {
+            // One of the two settles it by itself.
+            Some(finding) if is_public != Some(true) && block != Block::Whole => finding,
+            _ => self.access(is_public, block),
+        }
     }
 
     /// What it comes to that the policy is public, or not, or that nobody knows.
     fn access(&self, is_public: Option<bool>, block: Block) -> Finding {
-        let (name, place) = (&self.name, self.place());
-        let command = format!(
-            "aws s3api put-public-access-block --bucket {name} --public-access-block-configuration \
-             BlockPublicAcls=true,IgnorePublicAcls=true,BlockPublicPolicy=true,RestrictPublicBuckets=true"
-        );
+        let place = self.place();
+        let see = format!("see: {}", self.command("get-bucket-policy", ""));
+        let command = self.command("put-public-access-block", BLOCK);
         match (is_public, block) {
             (Some(true), Block::Whole) => Finding::odd(
                 ACCESS,
                 format!("the policy of {place} makes it public, and public access is blocked"),
             )
-            .with_hint(format!("see: aws s3api get-bucket-policy --bucket {name}")),
+            .with_hint(see),
             (Some(true), _) => Finding::wrong(ACCESS, format!("{place} is public by its policy"))
-                .with_hint(format!("see: aws s3api get-bucket-policy --bucket {name}; then {command}")),
+                .with_hint(format!("{see}; then: {command}")),
             (_, Block::Whole) => Finding::fine(ACCESS, format!("public access to {place} is blocked")),
             (Some(false), Block::Off) => {
                 let text = format!("no policy makes {place} public, and nothing would keep one from it");
@@ -243,6 +251,17 @@ impl Bucket {
     }
 }
 
+/// What an answer says that the SDK cannot read: MinIO writes `TRUE` and `FALSE`.
+fn is_public_in_capitals<E>(error: &SdkError<E, HttpResponse>) -> Option<bool> {
+    let raw = error.raw_response().filter(|raw| raw.status().is_success())?;
+    let body = std::str::from_utf8(raw.body().bytes()?).ok()?;
+    match body.split_once("<IsPublic>")?.1.split_once('<')?.0 {
+        "TRUE" => Some(true),
+        "FALSE" => Some(false),
+        _ => None,
+    }
+}
+
 /// What keeps a bucket from being public.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Block {
@@ -294,7 +313,7 @@ mod tests {
     use crate::model::{S3Location, StoreUri};
 
     async fn bucket() -> Bucket {
-        let StoreUri::S3(location) = "s3://b/blobs?region=eu-west-1".parse().expect("a URI") else {
+        let StoreUri::S3(location) = "s3://bucket/blobs?region=eu-west-1".parse().expect("a URI") else {
             unreachable!("it is S3")
         };
         let location: S3Location = location;

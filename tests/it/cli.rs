@@ -12,6 +12,7 @@ pub(crate) mod home;
 mod killed;
 mod past;
 mod promotion;
+mod refusals;
 mod rollback;
 mod transfers;
 mod upkeep;
