@@ -49,7 +49,7 @@ fn told(found: &Found, region: &Region, now: Timestamp, environment: &Environmen
         None if is_temporary => "they are temporary, and nobody says until when".to_owned(),
         None => "they do not expire".to_owned(),
     };
-    let text = format!("{} gives them, access key {key}; {until}; region {region}", found.source);
+    let text = format!("from {}, access key {key}; {until}; region {region}", found.source);
     if end.is_some_and(|end| end <= now) {
         return Finding::odd(CHECK, text)
             .with_hint("get new ones, or unset the variables that hold the old ones");
@@ -100,7 +100,7 @@ mod tests {
         assert_eq!(finding.level, Level::Fine);
         assert_eq!(
             finding.text,
-            "the environment (AWS_ACCESS_KEY_ID) gives them, access key …MPLE; they do not expire; region eu-west-1"
+            "from the environment (AWS_ACCESS_KEY_ID), access key …MPLE; they do not expire; region eu-west-1"
         );
         let mut with_token = KEYS.to_vec();
         with_token.push(("AWS_SESSION_TOKEN", "a-token"));
@@ -127,7 +127,7 @@ mod tests {
         let connect = connect(&pairs);
         let region = Region::from_static("eu-west-1");
         let finding = credentials(&connect, Some(&region)).await;
-        let start = "the profile 'work' gives them, access key …1234; ";
+        let start = "from the profile 'work', access key …1234; ";
         assert!(finding.level == Level::Fine && finding.text.starts_with(start), "{finding:?}");
         // What was found goes to the first request, and is still what is told.
         std::fs::write(&file, "").expect("written");

@@ -71,7 +71,7 @@ fn what_is_searched_for_would_be_found() {
 
     let home = Home::new();
     let own = home.file("own", &word);
-    assert_eq!(canaries.find_in(&home, &[own.clone()]), [] as [PathBuf; 0]);
+    assert_eq!(canaries.find_in(&home, std::slice::from_ref(&own)), [] as [PathBuf; 0]);
     let left = home.path("tmp").join("left");
     fs::write(&left, format!("\u{0}{word}")).expect("written");
     assert_eq!(canaries.find_in(&home, &[own]), [left]);

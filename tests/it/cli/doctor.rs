@@ -126,8 +126,7 @@ fn whose_credentials_are_in_force() {
     keys.run(&["init", "--no-probe"]).answer();
     let ran = keys.run(&["doctor", "--no-probe"]);
     // Ledger and store have the same: one line.
-    let text =
-        line(&ran, "ok", "credentials", "the environment (AWS_ACCESS_KEY_ID) gives them, access key …");
+    let text = line(&ran, "ok", "credentials", "from the environment (AWS_ACCESS_KEY_ID), access key …");
     assert_eq!(text, "bed; they do not expire; region us-east-1");
     assert!(!ran.stdout.contains(server.secret_key), "{ran:?}");
 
@@ -143,7 +142,7 @@ fn whose_credentials_are_in_force() {
     );
     std::fs::write(profile.path(".aws/credentials"), text).expect("written");
     let ran = profile.run(&["doctor", "--no-probe"]);
-    let text = line(&ran, "ok", "credentials", "the profile 'work' gives them, access key …");
+    let text = line(&ran, "ok", "credentials", "from the profile 'work', access key …");
     assert!(text.ends_with("region eu-west-1"), "{text}");
 
     let answer = serde_json::json!({
@@ -153,7 +152,7 @@ fn whose_credentials_are_in_force() {
     let agent = Canned::with("200 OK", &answer.to_string());
     let ran =
         home().with("AWS_CONTAINER_CREDENTIALS_FULL_URI", &agent.endpoint).run(&["doctor", "--no-probe"]);
-    let start = "the container credentials (AWS_CONTAINER_CREDENTIALS_FULL_URI) gives them, access key …";
+    let start = "from the container credentials (AWS_CONTAINER_CREDENTIALS_FULL_URI), access key …";
     let text = line(&ran, "ok", "credentials", start);
     assert!(text.contains("they expire at 2099-01-01T00:00:00Z, in "), "{text}");
     assert_eq!(agent.requests().len(), 1, "what was found for the look is what is used");
@@ -374,7 +373,7 @@ fn rights_on_a_bucket_that_are_missing_are_named() {
         .with("AWS_SESSION_TOKEN", &token);
     let ran = home.run(&["doctor", "--no-probe"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
-    let text = line(&ran, "ok", "credentials", "the environment (AWS_ACCESS_KEY_ID) gives them");
+    let text = line(&ran, "ok", "credentials", "from the environment (AWS_ACCESS_KEY_ID)");
     assert!(text.contains("they are temporary, and nobody says until when"), "{text}");
     for (check, action) in [
         ("bucket versioning", "s3:GetBucketVersioning"),
