@@ -21,6 +21,7 @@ pub mod config;
 pub mod connect;
 #[cfg(feature = "operator")]
 pub mod controller;
+pub mod core_dumps;
 #[doc(hidden)]
 pub mod crash_point;
 #[cfg(feature = "cli")]
@@ -34,6 +35,8 @@ mod files;
 pub mod fuzz;
 #[cfg(feature = "init")]
 pub mod init;
+#[cfg(feature = "cli")]
+pub mod inspection;
 pub mod ledger;
 pub mod model;
 mod names;

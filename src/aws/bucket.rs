@@ -8,6 +8,8 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
+use super::error::in_another_region;
+use super::refusal::refusal;
 use super::{Call, REGION_WITHOUT_CONSTRAINT, s3_client_with_clock, status_and_code};
 use crate::connect::Connect;
 use crate::error::{Error, Meaning, Missing, Result};
@@ -25,6 +27,9 @@ pub(crate) struct Bucket {
     prefix: String,
     /// The bucket in messages.
     place: String,
+    /// Another server than AWS's own, where the location names one.
+    #[cfg(feature = "cli")]
+    endpoint: Option<String>,
 }
 
 /// What is being done to a bucket or a key in it, for messages.
@@ -46,6 +51,8 @@ impl Bucket {
             name: location.bucket.clone(),
             prefix: location.prefix.clone(),
             place: format!("bucket '{}'", location.bucket),
+            #[cfg(feature = "cli")]
+            endpoint: location.endpoint.clone(),
         })
     }
 
@@ -58,6 +65,20 @@ impl Bucket {
     #[cfg(feature = "ledger-s3")]
     pub(crate) fn below_prefix<'k>(&self, key: &'k str) -> &'k str {
         key.strip_prefix(&self.prefix).unwrap_or(key)
+    }
+
+    /// What to type to do something to the bucket that sacker does not do.
+    #[cfg(feature = "cli")]
+    pub(crate) fn command(&self, verb: &str, options: &str) -> String {
+        let endpoint =
+            self.endpoint.as_deref().map(|url| format!("--endpoint-url {url} ")).unwrap_or_default();
+        format!("aws {endpoint}s3api {verb} --bucket {}{options}", self.name)
+    }
+
+    /// The bucket as it is called in messages.
+    #[cfg(feature = "cli")]
+    pub(crate) fn place(&self) -> &str {
+        &self.place
     }
 
     /// The key as it is called in messages.
@@ -73,11 +94,17 @@ impl Bucket {
         let uri = self.uri(key);
         let call =
             Call { operation: operation.words, action: operation.action, place: &self.place, key: &uri };
+        if let Some(region) = self.other_region(error) {
+            let (meaning, hint) = in_another_region(&self.place, Some(region));
+            return Error::new(meaning, operation.words).with_key(&uri).with_hint(hint);
+        }
         let meant = call.error(error);
         let (status, code) = status_and_code(error);
+        let is_told = error.message().is_some_and(|message| refusal(message).is_some());
         if operation.action == "s3:GetObject"
             && status == Some(403)
             && matches!(code, None | Some("AccessDenied"))
+            && !is_told
         {
             return meant.with_hint(format!(
                 "grant s3:GetObject on {0}, and s3:ListBucket: without it S3 gives the same answer for a key that does \
@@ -86,6 +113,15 @@ impl Bucket {
             ));
         }
         meant
+    }
+
+    /// The bucket's region, where the answer to a HEAD names another than the one that was asked. It has no body to say so.
+    fn other_region<'e, E>(&self, error: &'e SdkError<E, HttpResponse>) -> Option<&'e str> {
+        let raw = error.raw_response().filter(|raw| raw.status().as_u16() == 400)?;
+        let has_body = raw.body().bytes().is_some_and(|bytes| !bytes.is_empty());
+        let region = raw.headers().get("x-amz-bucket-region").filter(|_| !has_body)?;
+        let asked = self.client.config().region().map(AsRef::as_ref);
+        (asked != Some(region)).then_some(region)
     }
 
     /// `NotFound` when the bucket does not exist. For answers that do not tell a missing bucket from a missing key.

@@ -25,7 +25,7 @@ use aws_smithy_runtime_api::client::identity::SharedIdentityCache;
 use aws_smithy_runtime_api::client::result::ConnectorError;
 
 use super::error::innermost;
-use super::http;
+use super::{http, sso};
 use crate::connect::Connect;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
@@ -39,6 +39,10 @@ const NAMED_BOUND: Duration = Duration::from_secs(10);
 /// A profile may start a program or open a session with a person.
 const PROFILE_BOUND: Duration = Duration::from_mins(1);
 
+/// Keys in variables, as they are called in messages.
+#[cfg(feature = "cli")]
+const ENVIRONMENT: &str = "the environment (AWS_ACCESS_KEY_ID)";
+
 /// What the AWS clients opened from one [`Connect`] share: each credential is loaded once, not once per client. Clones
 /// are the same session.
 #[derive(Clone, Default)]
@@ -46,8 +50,44 @@ pub struct Session(Arc<Mutex<Shared>>);
 
 #[derive(Default)]
 struct Shared {
-    provider: Option<(Environment, bool, SharedCredentialsProvider)>,
+    chosen: Option<(Environment, bool, Chosen)>,
     identities: Option<SharedIdentityCache>,
+}
+
+/// Where the credentials of one environment come from.
+#[derive(Clone)]
+struct Chosen {
+    provider: SharedCredentialsProvider,
+    /// Nothing where the keys themselves stand in the environment.
+    #[cfg_attr(not(feature = "cli"), expect(dead_code, reason = "only `doctor` asks which place it was"))]
+    chain: Option<Arc<Chain>>,
+}
+
+impl From<Chain> for Chosen {
+    fn from(chain: Chain) -> Self {
+        let chain = Arc::new(chain);
+        let provider: Arc<dyn ProvideCredentials> = chain.clone();
+        Self { provider: provider.into(), chain: Some(chain) }
+    }
+}
+
+/// Credentials, and what gave them.
+#[cfg(feature = "cli")]
+#[derive(Clone)]
+pub(super) struct Found {
+    /// As it is called in messages: `the profile 'work'`.
+    pub(super) source: String,
+    pub(super) credentials: Credentials,
+    /// Nobody took them yet.
+    is_fresh: bool,
+}
+
+#[cfg(feature = "cli")]
+impl Found {
+    /// Whether the keys stand in variables, rather than coming from somebody who is asked.
+    pub(super) fn is_of_environment(&self) -> bool {
+        self.source == ENVIRONMENT
+    }
 }
 
 impl fmt::Debug for Session {
@@ -59,16 +99,39 @@ impl fmt::Debug for Session {
 impl Session {
     /// The credentials of `connect`. Makes no request. `region` is where a web identity is exchanged.
     pub(super) fn provider(&self, connect: &Connect, region: &Region) -> Result<SharedCredentialsProvider> {
+        self.chosen(connect, region).map(|chosen| chosen.provider)
+    }
+
+    fn chosen(&self, connect: &Connect, region: &Region) -> Result<Chosen> {
         let mut shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((environment, instance_metadata, provider)) = &shared.provider
+        if let Some((environment, instance_metadata, chosen)) = &shared.chosen
             && *environment == connect.environment
             && *instance_metadata == connect.instance_metadata
         {
-            return Ok(provider.clone());
+            return Ok(chosen.clone());
         }
-        let provider = choose(connect, region)?;
-        shared.provider = Some((connect.environment.clone(), connect.instance_metadata, provider.clone()));
-        Ok(provider)
+        let chosen = choose(connect, region)?;
+        shared.chosen = Some((connect.environment.clone(), connect.instance_metadata, chosen.clone()));
+        Ok(chosen)
+    }
+
+    /// The credentials in force, and what gave them. The first request after this takes them over, so that nobody is asked
+    /// for a code twice.
+    #[cfg(feature = "cli")]
+    pub(super) async fn look(
+        &self,
+        connect: &Connect,
+        region: &Region,
+    ) -> Result<std::result::Result<Found, CredentialsError>> {
+        let chosen = self.chosen(connect, region)?;
+        Ok(match chosen.chain {
+            Some(chain) => chain.look().await,
+            None => chosen.provider.provide_credentials().await.map(|credentials| Found {
+                source: ENVIRONMENT.to_owned(),
+                credentials,
+                is_fresh: false,
+            }),
+        })
     }
 
     pub(super) fn identities(&self) -> SharedIdentityCache {
@@ -80,13 +143,13 @@ impl Session {
 }
 
 /// Exactly the provider that the environment names; else profiles, and instance metadata if it is allowed.
-fn choose(connect: &Connect, region: &Region) -> Result<SharedCredentialsProvider> {
+fn choose(connect: &Connect, region: &Region) -> Result<Chosen> {
     let environment = &connect.environment;
     match (environment.get("AWS_ACCESS_KEY_ID"), environment.get("AWS_SECRET_ACCESS_KEY")) {
         (Some(id), Some(secret)) => {
             let token = environment.get("AWS_SESSION_TOKEN").map(str::to_owned);
             let keys = Credentials::new(id, secret, token, None, "environment");
-            return Ok(SharedCredentialsProvider::new(keys));
+            return Ok(Chosen { provider: SharedCredentialsProvider::new(keys), chain: None });
         }
         (None, None) => {}
         (id, _) => {
@@ -114,14 +177,14 @@ fn choose(connect: &Connect, region: &Region) -> Result<SharedCredentialsProvide
             })
             .build();
         let step = Step::new("the web identity (AWS_WEB_IDENTITY_TOKEN_FILE)", NAMED_BOUND, identity);
-        return Ok(SharedCredentialsProvider::new(Chain(vec![step])));
+        return Ok(Chain::new(vec![step]).into());
     }
     let container = ["AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"];
     if let Some(variable) = container.into_iter().find(|name| environment.get(name).is_some()) {
         // The SDK reads this provider's settings from the process environment itself.
         let container = EcsCredentialsProvider::builder().configure(&config).build();
         let step = Step::new(format!("the container credentials ({variable})"), NAMED_BOUND, container);
-        return Ok(SharedCredentialsProvider::new(Chain(vec![step])));
+        return Ok(Chain::new(vec![step]).into());
     }
     let name = profile_name(environment);
     let profile = ProfileFileCredentialsProvider::builder()
@@ -129,14 +192,16 @@ fn choose(connect: &Connect, region: &Region) -> Result<SharedCredentialsProvide
         .profile_name(name)
         .profile_files(profile_files(environment))
         .build();
-    let mut steps = vec![Step::new(format!("the profile '{name}'"), PROFILE_BOUND, profile)];
+    let mut step = Step::new(format!("the profile '{name}'"), PROFILE_BOUND, profile);
+    step.profile = Some(name.to_owned());
+    let mut steps = vec![step];
     if connect.instance_metadata {
         let metadata = ImdsCredentialsProvider::builder().configure(&config).build();
         let mut step = Step::new("the instance metadata service", NONE_BOUND, metadata);
         step.silence_is_absence = true;
         steps.push(step);
     }
-    Ok(SharedCredentialsProvider::new(Chain(steps)))
+    Ok(Chain::new(steps).into())
 }
 
 /// The profile in use.
@@ -170,13 +235,15 @@ struct Step {
     bound: Duration,
     /// No answer means that the place does not exist, rather than that it is slow.
     silence_is_absence: bool,
+    /// The profile, where it is one.
+    profile: Option<String>,
     provider: SharedCredentialsProvider,
 }
 
 impl Step {
     fn new(name: impl Into<String>, bound: Duration, provider: impl ProvideCredentials + 'static) -> Self {
         let provider = SharedCredentialsProvider::new(provider);
-        Self { name: name.into(), bound, silence_is_absence: false, provider }
+        Self { name: name.into(), bound, silence_is_absence: false, profile: None, provider }
     }
 
     async fn ask(&self) -> std::result::Result<Credentials, CredentialsError> {
@@ -188,32 +255,83 @@ impl Step {
             Err(_) => Err(CredentialsError::provider_timed_out(self.bound)),
         }
     }
+
+    /// What a failure of this place says, and what to do about it.
+    fn failure(&self, error: &CredentialsError) -> Failure {
+        if let Some(profile) = self.profile.as_deref().filter(|_| sso::is_over(error)) {
+            let text = format!("{} has no SSO session, or it is over", self.name);
+            return Failure { text, transient: false, hint: Some(sso::hint(profile)) };
+        }
+        let text = format!("{} failed: {}", self.name, innermost(error));
+        Failure { text, transient: is_transient(error), hint: None }
+    }
 }
 
 /// Asks one place after the other; the first that has credentials, or fails, decides.
-#[derive(Debug)]
-struct Chain(Vec<Step>);
+struct Chain {
+    steps: Vec<Step>,
+    /// What was found for somebody who only looked.
+    #[cfg(feature = "cli")]
+    found: Mutex<Option<Found>>,
+}
+
+/// Never credentials.
+impl fmt::Debug for Chain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Chain").field(&self.steps).finish()
+    }
+}
 
 impl Chain {
-    async fn load(&self) -> std::result::Result<Credentials, CredentialsError> {
-        for step in &self.0 {
+    fn new(steps: Vec<Step>) -> Self {
+        Self {
+            steps,
+            #[cfg(feature = "cli")]
+            found: Mutex::default(),
+        }
+    }
+
+    /// The credentials, and the step that gave them.
+    async fn ask(&self) -> std::result::Result<(&Step, Credentials), CredentialsError> {
+        for step in &self.steps {
             match step.ask().await {
                 Err(CredentialsError::CredentialsNotLoaded(_)) => {}
-                Err(error) => {
-                    let text = format!("{} failed: {}", step.name, innermost(&error));
-                    let failure = Failure { text, transient: is_transient(&error) };
-                    return Err(CredentialsError::provider_error(failure));
-                }
-                found => return found,
+                Err(error) => return Err(CredentialsError::provider_error(step.failure(&error))),
+                Ok(credentials) => return Ok((step, credentials)),
             }
         }
-        let names: Vec<&str> = self.0.iter().map(|step| step.name.as_str()).collect();
+        let names: Vec<&str> = self.steps.iter().map(|step| step.name.as_str()).collect();
         let text = format!(
             "AWS_ACCESS_KEY_ID, AWS_WEB_IDENTITY_TOKEN_FILE and AWS_CONTAINER_CREDENTIALS_* are not set, and there \
              are none in {}",
             names.join(" or ")
         );
-        Err(CredentialsError::not_loaded(Failure { text, transient: false }))
+        Err(CredentialsError::not_loaded(Failure { text, transient: false, hint: None }))
+    }
+
+    #[cfg(feature = "cli")]
+    async fn look(&self) -> std::result::Result<Found, CredentialsError> {
+        if let Some(found) = &*self.found() {
+            return Ok(found.clone());
+        }
+        let (step, credentials) = self.ask().await?;
+        let found = Found { source: step.name.clone(), credentials, is_fresh: true };
+        *self.found() = Some(found.clone());
+        Ok(found)
+    }
+
+    #[cfg(feature = "cli")]
+    fn found(&self) -> std::sync::MutexGuard<'_, Option<Found>> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn load(&self) -> std::result::Result<Credentials, CredentialsError> {
+        #[cfg(feature = "cli")]
+        if let Some(found) = self.found().as_mut().filter(|found| found.is_fresh) {
+            found.is_fresh = false;
+            return Ok(found.credentials.clone());
+        }
+        self.ask().await.map(|(_, credentials)| credentials)
     }
 }
 
@@ -233,6 +351,8 @@ pub(super) struct Failure {
     pub(super) text: String,
     /// Whether trying again later may help.
     pub(super) transient: bool,
+    /// What to do about it, where that is known.
+    pub(super) hint: Option<String>,
 }
 
 impl fmt::Display for Failure {

@@ -9,6 +9,12 @@ mod credentials;
 pub(crate) mod date;
 pub mod error;
 mod http;
+#[cfg(feature = "cli")]
+pub(crate) mod inspect;
+#[cfg(feature = "cli")]
+pub(crate) mod inspect_bucket;
+mod refusal;
+mod sso;
 
 use std::time::Duration;
 

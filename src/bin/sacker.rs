@@ -3,5 +3,6 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    sacker::core_dumps::forbid();
     sacker::cli::main()
 }

@@ -281,3 +281,31 @@ impl Item for EventItem {
         self.id.clone()
     }
 }
+
+/// A check, for `doctor`.
+#[derive(Debug, Serialize)]
+pub(super) struct CheckItem {
+    /// `ok`, `warning` or `failed`.
+    pub(super) verdict: &'static str,
+    pub(super) check: String,
+    pub(super) text: String,
+    pub(super) hint: Option<String>,
+}
+
+impl Item for CheckItem {
+    const HEADERS: &'static [&'static str] = &["VERDICT", "CHECK", "TEXT", "HINT"];
+    const WRAPPED: &'static [&'static str] = &["TEXT", "HINT"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![self.verdict.to_owned(), self.check.clone(), self.text.clone(), or_nothing(self.hint.as_ref())]
+    }
+
+    fn plain(&self) -> Vec<String> {
+        let hint = self.hint.as_ref().map_or_else(String::new, |hint| format!("; hint: {hint}"));
+        vec![self.verdict.to_owned(), self.check.clone(), format!("{}{hint}", self.text)]
+    }
+
+    fn name(&self) -> String {
+        self.check.clone()
+    }
+}

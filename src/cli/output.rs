@@ -181,12 +181,6 @@ impl Printer {
         self.raw(format_args!("{}\n", shown_in_full(text)))
     }
 
-    /// Answers with one line of columns.
-    pub(super) fn columns(&self, columns: &[&str]) -> Outcome {
-        let shown: Vec<_> = columns.iter().map(|column| shown_in_full(column).to_string()).collect();
-        self.raw(format_args!("{}\n", shown.join("\t")))
-    }
-
     /// Answers with text of our own that has lines.
     pub(super) fn text(&self, text: &str) -> Outcome {
         self.raw(format_args!("{text}"))

@@ -11,6 +11,8 @@ use futures::stream::BoxStream;
 
 use crate::connect::Connect;
 use crate::error::{Error, Meaning, Missing, Result};
+#[cfg(feature = "cli")]
+use crate::inspection::Finding;
 use crate::model::{
     Event, LedgerUri, NewVersion, Numbering, PackageName, PackageView, Removal, Resolved, Spec, TagChange,
     TagName, TagState, Version, VersionRecord,
@@ -156,6 +158,19 @@ pub trait Ledger: Send + Sync + Debug {
     /// # Errors
     /// `NotFound(Backend)` when it does not exist.
     async fn state(&self) -> Result<LedgerState>;
+
+    /// Whose credentials are in force, and until when. Nothing where there are none to speak of.
+    #[cfg(feature = "cli")]
+    async fn inspect_credentials(&self) -> Option<Finding> {
+        None
+    }
+
+    /// How the place is set up where the ledger lives, beyond what [`Ledger::state`] says. Changes nothing, and never fails:
+    /// what cannot be found out is a finding, too.
+    #[cfg(feature = "cli")]
+    async fn inspect(&self) -> Vec<Finding> {
+        Vec::new()
+    }
 
     /// The time by the clock of the server as of its last answer, where there is one that tells.
     fn server_time(&self) -> Option<ServerTime> {

@@ -12,6 +12,8 @@ use bytes::Bytes;
 
 use super::InitOptions;
 use crate::error::Result;
+#[cfg(feature = "cli")]
+use crate::inspection::Finding;
 use crate::model::Numbering;
 use crate::server_clock::ServerTime;
 
@@ -148,6 +150,18 @@ pub trait ConditionalObjects: Send + Sync + Debug + 'static {
     /// Where the object of a key is, as its backend names it: for messages.
     fn place(&self, key: &str) -> String {
         key.to_owned()
+    }
+
+    /// As [`crate::ledger::Ledger::inspect_credentials`].
+    #[cfg(feature = "cli")]
+    async fn inspect_credentials(&self) -> Option<Finding> {
+        None
+    }
+
+    /// As [`crate::ledger::Ledger::inspect`].
+    #[cfg(feature = "cli")]
+    async fn inspect(&self) -> Vec<Finding> {
+        Vec::new()
     }
 
     /// Whether this server's conditional writes are worth a doubt: not where its maker promises them, as AWS does.

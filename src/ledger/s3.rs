@@ -18,9 +18,13 @@ use super::layout::check_is_probe;
 use super::objects::OBJECT_MAX;
 use super::{Children, ConditionalObjects, Entry, InitOptions, Object, Precondition, Put, Revision};
 use crate::aws::bucket::{Bucket, Operation};
+#[cfg(feature = "cli")]
+use crate::aws::inspect_bucket::Holds;
 use crate::aws::status_and_code;
 use crate::connect::Connect;
 use crate::error::{Error, Meaning, Result};
+#[cfg(feature = "cli")]
+use crate::inspection::Finding;
 use crate::model::{Numbering, S3Location, Sha256};
 use crate::retry::Backoff;
 use crate::server_clock::ServerTime;
@@ -284,6 +288,17 @@ impl ConditionalObjects for S3Objects {
         check_is_probe(key)?;
         let request = self.bucket.client.delete_object().bucket(&self.bucket.name).key(self.bucket.key(key));
         request.send().await.map(drop).map_err(|error| self.error(DELETE, key, &error))
+    }
+
+    #[cfg(feature = "cli")]
+    async fn inspect_credentials(&self) -> Option<Finding> {
+        let region = self.bucket.client.config().region();
+        Some(crate::aws::inspect::credentials(&self.connect, region).await)
+    }
+
+    #[cfg(feature = "cli")]
+    async fn inspect(&self) -> Vec<Finding> {
+        Box::pin(self.bucket.inspect(Holds::Ledger)).await
     }
 
     fn wants_probe(&self) -> bool {

@@ -22,6 +22,8 @@ use super::{BlobFile, BlobInfo, BlobReader, Progress, PutOutcome, Store, file_co
 use crate::crash_point::crash_point_at;
 use crate::error::{Error, Meaning, Missing, Result};
 use crate::files;
+#[cfg(feature = "cli")]
+use crate::inspection::Finding;
 use crate::model::{FileLocation, Sha256};
 
 /// Bytes that are written at once.
@@ -36,6 +38,14 @@ const READ_AHEAD: usize = 4;
 
 /// What the names of unfinished blobs begin with; no digest does.
 pub(super) const UNFINISHED: &str = ".unfinished-";
+
+/// The name of the look at the disk.
+#[cfg(feature = "cli")]
+const DISK: &str = "disk";
+
+/// A disk with fewer bytes than this has no room for many blobs.
+#[cfg(feature = "cli")]
+const ROOM: u64 = 1 << 30;
 
 /// Blobs in one directory.
 #[derive(Debug)]
@@ -196,6 +206,24 @@ fn read_ahead(mut file: File, path: &Path, mut left: u64, chunks: &mpsc::Sender<
     }
 }
 
+/// How much room the disk has for blobs.
+#[cfg(feature = "cli")]
+fn room(root: &Path) -> Result<Finding> {
+    let found =
+        rustix::fs::statvfs(root).map_err(|error| failed("look at the disk of", root, error.into()))?;
+    if found.f_blocks == 0 {
+        let text = format!("the file system of '{}' does not say how much is free", root.display());
+        return Ok(Finding::fine(DISK, text));
+    }
+    let free = found.f_bavail.saturating_mul(found.f_frsize);
+    let text = format!("{} MiB are free for '{}'", free >> 20, root.display());
+    Ok(if free < ROOM {
+        Finding::odd(DISK, text).with_hint("remove what is not needed: sacker prune, then sacker gc")
+    } else {
+        Finding::fine(DISK, text)
+    })
+}
+
 #[async_trait]
 impl Store for FileStore {
     fn place(&self) -> String {
@@ -204,6 +232,15 @@ impl Store for FileStore {
 
     fn timing(&self) -> Timing {
         Timing::new(self.location.grace)
+    }
+
+    #[cfg(feature = "cli")]
+    async fn inspect(&self) -> Vec<Finding> {
+        let root = self.root.clone();
+        match blocking(move || room(&root)).await {
+            Ok(finding) => vec![finding],
+            Err(error) => vec![Finding::unknown(DISK, &error)],
+        }
     }
 
     async fn init(&self) -> Result<Vec<String>> {

@@ -14,6 +14,8 @@ use futures::stream::BoxStream;
 
 use crate::connect::Connect;
 use crate::error::Result;
+#[cfg(feature = "cli")]
+use crate::inspection::Finding;
 use crate::model::{Sha256, StoreUri, StoreUris};
 
 mod collect;
@@ -115,6 +117,19 @@ pub trait Store: Send + Sync + Debug {
     /// The stores behind this one, where it is several; none otherwise.
     fn parts(&self) -> &[Arc<dyn Store>] {
         &[]
+    }
+
+    /// Whose credentials are in force, and until when. Nothing where there are none to speak of, and of several stores as one.
+    #[cfg(feature = "cli")]
+    async fn inspect_credentials(&self) -> Option<Finding> {
+        None
+    }
+
+    /// How the place is set up where the blobs live. Changes nothing, and never fails: what cannot be found out is a finding,
+    /// too. Nothing of several stores as one; ask each of [`Store::parts`].
+    #[cfg(feature = "cli")]
+    async fn inspect(&self) -> Vec<Finding> {
+        Vec::new()
     }
 
     /// Creates what the store needs (bucket, directory). Idempotent. Returns a line per thing done.

@@ -28,10 +28,14 @@ use super::timing::Timing;
 use super::{BlobFile, BlobInfo, BlobReader, Progress, PutOutcome, Store, multipart};
 use crate::aws::bucket::{Bucket, Operation};
 use crate::aws::date::{AnswerDate, timestamp};
+#[cfg(feature = "cli")]
+use crate::aws::inspect_bucket::Holds;
 use crate::aws::{status_and_code, transfer_timeouts};
 use crate::connect::Connect;
 use crate::crash_point::around;
 use crate::error::{Error, Meaning, Missing, Result};
+#[cfg(feature = "cli")]
+use crate::inspection::Finding;
 use crate::model::{S3Location, Sha256};
 use crate::retry::Backoff;
 
@@ -271,6 +275,17 @@ impl Store for S3Store {
 
     fn timing(&self) -> Timing {
         Timing::new(self.location.grace)
+    }
+
+    #[cfg(feature = "cli")]
+    async fn inspect_credentials(&self) -> Option<Finding> {
+        let region = self.bucket.client.config().region();
+        Some(crate::aws::inspect::credentials(&self.connect, region).await)
+    }
+
+    #[cfg(feature = "cli")]
+    async fn inspect(&self) -> Vec<Finding> {
+        Box::pin(self.bucket.inspect(Holds::Store { create_only: self.location.create_only })).await
     }
 
     async fn settle(&self) {

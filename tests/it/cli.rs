@@ -15,6 +15,7 @@ mod past;
 mod presign;
 mod progress;
 mod promotion;
+mod refusals;
 mod rollback;
 mod settings;
 mod snippet;

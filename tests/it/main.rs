@@ -23,6 +23,7 @@ mod objects;
 mod operator;
 mod pods;
 mod probe;
+mod secrets;
 mod skew;
 mod stores;
 mod support;

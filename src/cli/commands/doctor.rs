@@ -1,7 +1,8 @@
 //! `sacker doctor`: whether the ledger and the store are as they should be, one line per check.
 //!
-//! Each check is told as it is known. What is looked at and decided stands in the ledger and the store; here it only gets
-//! a line. The exit code is that of the first failed check, so that a script knows an outage from a fault.
+//! Where lines are plain each check is told as it is known; a table or a document comes at the end. What is looked at and
+//! decided stands in the ledger and the store; here it only gets a line. The exit code is that of the first failed check, so
+//! that a script knows an outage from a fault.
 
 use std::collections::BTreeMap;
 
@@ -9,12 +10,17 @@ use futures::StreamExt as _;
 use futures::future::try_join_all;
 use jiff::SignedDuration;
 
+use crate::cli::arguments::FormatArgs;
 use crate::cli::failure::{Failure, Outcome};
+use crate::cli::items::CheckItem;
+use crate::cli::progress::Progress;
 use crate::cli::session::Session;
 use crate::error::{Error, Meaning, Result};
 use crate::exit::Exit;
+use crate::inspection::{Finding, Level};
 use crate::ledger::{Ledger, ProbeOptions};
 use crate::model::{LedgerUri, PackageName, Sha256};
+use crate::store::Store;
 
 /// How many packages are looked at, and how many blobs, where nobody says otherwise: enough to notice what is common,
 /// few enough to wait for.
@@ -40,6 +46,8 @@ pub(in crate::cli) struct Args {
     /// Look at so many packages at most
     #[arg(long, value_name = "COUNT", default_value_t = PACKAGES)]
     packages: usize,
+    #[command(flatten)]
+    output: FormatArgs,
 }
 
 /// What became of a check.
@@ -58,12 +66,27 @@ impl Verdict {
 /// The checks so far.
 struct Report<'a> {
     session: &'a Session<'a>,
+    output: &'a FormatArgs,
+    /// Whether each check is printed when it is known.
+    is_streamed: bool,
+    progress: Option<Progress>,
+    items: Vec<CheckItem>,
+    /// What backends found: a bucket that holds both is looked at twice, and told once.
+    found: Vec<Finding>,
     failed: Option<Exit>,
 }
 
-impl Report<'_> {
-    fn tell(&mut self, what: &str, verdict: Verdict) -> Outcome {
-        let (word, text, hint) = match verdict {
+impl<'a> Report<'a> {
+    fn new(args: &'a Args, session: &'a Session<'a>) -> Self {
+        let is_streamed = session.printer.is_plain(args.output.format);
+        let progress = (!is_streamed)
+            .then(|| Progress::counting(session.printer, &session.connect.clock, "checking", "checks"));
+        let (items, found) = (Vec::new(), Vec::new());
+        Self { session, output: &args.output, is_streamed, progress, items, found, failed: None }
+    }
+
+    fn tell(&mut self, check: &str, verdict: Verdict) -> Outcome {
+        let (verdict, text, hint) = match verdict {
             Verdict::Fine(text) => ("ok", text, None),
             Verdict::Odd(text, hint) => ("warning", text, hint),
             Verdict::Failed(exit, text, hint) => {
@@ -71,27 +94,56 @@ impl Report<'_> {
                 ("failed", text, hint)
             }
         };
-        let hint = hint.map_or_else(String::new, |hint| format!("; hint: {hint}"));
-        self.session.printer.columns(&[word, what, &format!("{text}{hint}")])
+        self.add(CheckItem { verdict, check: check.to_owned(), text, hint })
+    }
+
+    /// Tells what a backend found.
+    fn tell_found(&mut self, finding: Finding) -> Outcome {
+        if self.found.contains(&finding) {
+            return Ok(());
+        }
+        self.found.push(finding.clone());
+        let verdict = match finding.level {
+            Level::Fine => "ok",
+            Level::Odd => "warning",
+            Level::Wrong => {
+                // What is there is set up wrongly.
+                self.failed.get_or_insert(Exit::Usage);
+                "failed"
+            }
+        };
+        let Finding { check, text, hint, .. } = finding;
+        self.add(CheckItem { verdict, check: check.to_owned(), text, hint })
+    }
+
+    fn add(&mut self, item: CheckItem) -> Outcome {
+        if let Some(progress) = &self.progress {
+            progress.advance(1);
+        }
+        if self.is_streamed {
+            return self.session.printer.item(self.output.format, &item);
+        }
+        self.items.push(item);
+        Ok(())
+    }
+
+    /// Prints what was not printed yet. Returns how the first failed check ends the command.
+    fn finish(mut self) -> Outcome<Option<Exit>> {
+        drop(self.progress.take());
+        if !self.is_streamed {
+            self.session.printer.list(self.output.format, &self.items)?;
+        }
+        Ok(self.failed)
     }
 }
 
 pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
-    let mut report = Report { session, failed: None };
-    let configured = (session.configuration.ledger().is_ok(), session.configuration.store().is_ok());
-    // With only one of the two configured, that one is looked at; with none, the error says so.
-    if configured.0 || !configured.1 {
-        look_at_ledger(args, session, &mut report).await?;
-    }
-    if configured.1 {
-        look_at_store(session, &mut report).await?;
-        if configured.0 && report.failed.is_none() {
-            look_at_blobs(args, session, &mut report).await?;
-        }
-    } else {
-        report.tell("store", Verdict::Odd("no store is configured".to_owned(), None))?;
-    }
-    match report.failed {
+    let mut report = Report::new(args, session);
+    let checked = check(args, session, &mut report).await;
+    // What was found before a failure stands.
+    let failed = report.finish()?;
+    checked?;
+    match failed {
         None => Ok(()),
         Some(exit) => {
             session.printer.finish()?;
@@ -100,11 +152,30 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
     }
 }
 
+async fn check(args: &Args, session: &Session<'_>, report: &mut Report<'_>) -> Outcome {
+    let configured = (session.configuration.ledger().is_ok(), session.configuration.store().is_ok());
+    // With only one of the two configured, that one is looked at; with none, the error says so.
+    if configured.0 || !configured.1 {
+        look_at_ledger(args, session, report).await?;
+    }
+    if !configured.1 {
+        return report.tell("store", Verdict::Odd("no store is configured".to_owned(), None));
+    }
+    look_at_stores(session, report).await?;
+    if configured.0 && report.failed.is_none() {
+        look_at_blobs(args, session, report).await?;
+    }
+    Ok(())
+}
+
 async fn look_at_ledger(args: &Args, session: &Session<'_>, report: &mut Report<'_>) -> Outcome {
     let ledger = match session.ledger().await {
         Ok(ledger) => ledger,
         Err(error) => return report.tell("ledger", Verdict::of(&error)),
     };
+    if let Some(finding) = ledger.inspect_credentials().await {
+        report.tell_found(finding)?;
+    }
     let state = match ledger.state().await {
         Ok(state) => state,
         Err(error) => return report.tell("ledger", Verdict::of(&error)),
@@ -119,6 +190,9 @@ async fn look_at_ledger(args: &Args, session: &Session<'_>, report: &mut Report<
             Verdict::Odd(text, Some("run: sacker init".to_owned()))
         },
     )?;
+    for finding in ledger.inspect().await {
+        report.tell_found(finding)?;
+    }
     report.tell("clock", clock(&**ledger))?;
     let kept = state.verdict.filter(|verdict| !verdict.holds && !state.is_single_writer);
     if args.no_probe {
@@ -253,21 +327,45 @@ fn some(lines: &[String]) -> String {
     if more == 0 { shown } else { format!("{shown} and {more} more") }
 }
 
-async fn look_at_store(session: &Session<'_>, report: &mut Report<'_>) -> Outcome {
-    let answer = async {
-        let store = session.store().await?;
-        // Any digest will do: what counts is that the answer is "no".
-        store.head(&Sha256::of(b"sacker doctor")).await.map(drop)
+/// Each store by itself, where there are several.
+async fn look_at_stores(session: &Session<'_>, report: &mut Report<'_>) -> Outcome {
+    let store = match session.store().await {
+        Ok(store) => store,
+        Err(error) => return report.tell("store", Verdict::of(&error)),
     };
-    let verdict = match answer.await {
-        Ok(()) => Verdict::Fine("it answers".to_owned()),
+    if store.parts().is_empty() {
+        return look_at_store(&**store, None, report).await;
+    }
+    for part in store.parts() {
+        look_at_store(&**part, Some(part.place()), report).await?;
+    }
+    Ok(())
+}
+
+/// One store, named by `place` where it is not the only one.
+async fn look_at_store(store: &dyn Store, place: Option<String>, report: &mut Report<'_>) -> Outcome {
+    if let Some(finding) = store.inspect_credentials().await {
+        report.tell_found(finding)?;
+    }
+    let named =
+        |text: String| place.as_ref().map_or_else(|| text.clone(), |place| format!("{place}: {text}"));
+    // Any digest will do: what counts is that the answer is "no".
+    let verdict = match store.head(&Sha256::of(b"sacker doctor")).await {
+        Ok(_) => Verdict::Fine(named("it answers".to_owned())),
         // A client that may only write has no right to look.
         Err(error) if matches!(error.meaning(), Meaning::Denied { .. }) => {
-            Verdict::Odd(error.to_string(), error.hint().map(str::to_owned))
+            Verdict::Odd(named(error.to_string()), error.hint().map(str::to_owned))
         }
-        Err(error) => Verdict::of(&error),
+        Err(error) => {
+            let hint = error.hint().map(str::to_owned);
+            return report.tell("store", Verdict::Failed(Exit::from(&error), named(error.to_string()), hint));
+        }
     };
-    report.tell("store", verdict)
+    report.tell("store", verdict)?;
+    for finding in store.inspect().await {
+        report.tell_found(finding)?;
+    }
+    Ok(())
 }
 
 /// The newest version of each package looked at must have its blob.

@@ -76,6 +76,7 @@ first two. On a terminal the answer is a table; piped, it is one line per item, 
   init        what was done
   prune       package, version, fate
   gc          blob, size, written, verdict, outcome, why
+  doctor      verdict, check, what was found
 -o json and -o yaml give documents whose keys are always there, null where nothing is known.
 -o name gives only what other commands take: package, version or tag; for 'info' the pinned spec.
 ";

@@ -10,6 +10,8 @@ mod add;
 mod consumed;
 #[cfg(feature = "fuzz")]
 pub(crate) mod fuzz;
+#[cfg(feature = "cli")]
+mod inspect;
 mod item;
 mod packages;
 mod probe;
@@ -36,7 +38,9 @@ use super::{
 #[cfg(feature = "cli")]
 use super::{Restored, TagDump};
 use crate::connect::Connect;
-use crate::error::{Error, Result};
+use crate::error::{Error, Meaning, Result};
+#[cfg(feature = "cli")]
+use crate::inspection::Finding;
 use crate::model::{
     DynamoLocation, Event, LedgerUri, NewVersion, Numbering, PackageName, PackageView, Removal, TagChange,
     TagName, TagState, Version, VersionRecord,
@@ -104,11 +108,28 @@ impl Ledger for DynamoLedger {
     }
 
     async fn state(&self) -> Result<LedgerState> {
-        if let Some(wrong) = self.wrong_tables(&self.patience()).await? {
-            return Err(Error::invalid(wrong).with_hint("choose another prefix"));
+        let patience = self.patience();
+        match self.wrong_tables(&patience).await {
+            Ok(None) => {}
+            Ok(Some(wrong)) => return Err(Error::invalid(wrong).with_hint("choose another prefix")),
+            // Whoever uses the tables need not have the right to describe them.
+            Err(error) if matches!(error.meaning(), Meaning::Denied { .. }) => {
+                self.check_readable(&patience).await?;
+            }
+            Err(error) => return Err(error),
         }
         let numbering = Numbering::Sequence;
         Ok(LedgerState { is_set_up: true, numbering, verdict: None, is_single_writer: false })
+    }
+
+    #[cfg(feature = "cli")]
+    async fn inspect_credentials(&self) -> Option<Finding> {
+        Some(crate::aws::inspect::credentials(&self.connect, self.client.config().region()).await)
+    }
+
+    #[cfg(feature = "cli")]
+    async fn inspect(&self) -> Vec<Finding> {
+        Box::pin(self.look_at_tables()).await
     }
 
     async fn time(&self) -> Option<ServerTime> {

@@ -81,6 +81,15 @@ impl<'a> Rows<'a> {
 pub(super) type Next = Option<HashMap<String, AttributeValue>>;
 
 impl DynamoLedger {
+    /// Whether both tables can be read: a look at rows that no package has.
+    pub(super) async fn check_readable(&self, patience: &Patience) -> Result<()> {
+        let nobody = PackageName::existing("_sacker");
+        for rows in [Rows::versions(self, &nobody), Rows::tags(self, &nobody)] {
+            self.page(patience, &rows.by(1), None).await?;
+        }
+        Ok(())
+    }
+
     /// One page of rows.
     pub(super) async fn page(
         &self,

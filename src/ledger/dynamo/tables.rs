@@ -28,14 +28,14 @@ const COMPLETE: &str = "every required field is set right here";
 const FINISH: &str = "run 'sacker init --upgrade' to finish";
 
 /// One table and its key.
-struct Table<'a> {
-    name: &'a str,
+pub(super) struct Table<'a> {
+    pub(super) name: &'a str,
     range: &'static str,
     range_type: ScalarAttributeType,
 }
 
 impl Table<'_> {
-    fn place(&self) -> String {
+    pub(super) fn place(&self) -> String {
         format!("table '{}'", self.name)
     }
 
@@ -59,7 +59,7 @@ impl Table<'_> {
 
     /// # Errors
     /// `Invalid` when the key is another: the table belongs to something else.
-    fn check(&self, found: &TableDescription) -> Result<()> {
+    pub(super) fn check(&self, found: &TableDescription) -> Result<()> {
         let definitions = found.attribute_definitions();
         let type_of = |name: &str| {
             let definition = definitions.iter().find(|definition| definition.attribute_name() == name);
@@ -91,7 +91,7 @@ impl Table<'_> {
 }
 
 impl DynamoLedger {
-    fn tables(&self) -> [Table<'_>; 2] {
+    pub(super) fn tables(&self) -> [Table<'_>; 2] {
         [
             Table { name: &self.versions, range: attribute::VERSION, range_type: ScalarAttributeType::N },
             Table { name: &self.tags, range: attribute::TAG, range_type: ScalarAttributeType::S },
@@ -170,7 +170,11 @@ impl DynamoLedger {
     }
 
     /// The table as it is; nothing if there is none.
-    async fn describe(&self, patience: &Patience, table: &Table<'_>) -> Result<Option<TableDescription>> {
+    pub(super) async fn describe(
+        &self,
+        patience: &Patience,
+        table: &Table<'_>,
+    ) -> Result<Option<TableDescription>> {
         let place = table.place();
         let call = call("look at the table", "dynamodb:DescribeTable", &place);
         let request = self.client.describe_table().table_name(table.name).send();
@@ -286,7 +290,7 @@ impl DynamoLedger {
     }
 }
 
-fn call<'a>(operation: &'static str, action: &'static str, place: &'a str) -> Call<'a> {
+pub(super) fn call<'a>(operation: &'static str, action: &'static str, place: &'a str) -> Call<'a> {
     Call { operation, action, place, key: place }
 }
 
@@ -300,6 +304,6 @@ fn to_be_finished(error: Error) -> Error {
 }
 
 /// The service's code for a failure; empty when it did not answer.
-fn code<E: ProvideErrorMetadata>(failure: &Failure<E>) -> &str {
+pub(super) fn code<E: ProvideErrorMetadata>(failure: &Failure<E>) -> &str {
     failure.service.as_ref().and_then(|service| service.code()).unwrap_or_default()
 }

@@ -51,6 +51,8 @@ use super::{
 use super::{Restored, TagDump};
 use crate::connect::Connect;
 use crate::error::{Error, Result};
+#[cfg(feature = "cli")]
+use crate::inspection::Finding;
 use crate::model::{
     Event, LedgerUri, NewVersion, PackageName, PackageView, Removal, TagChange, TagName, TagState, Version,
     VersionRecord,
@@ -154,6 +156,16 @@ impl<O: ConditionalObjects> Ledger for ObjectLedger<O> {
 
     async fn state(&self) -> Result<LedgerState> {
         self.own_state().await
+    }
+
+    #[cfg(feature = "cli")]
+    async fn inspect_credentials(&self) -> Option<Finding> {
+        self.objects.inspect_credentials().await
+    }
+
+    #[cfg(feature = "cli")]
+    async fn inspect(&self) -> Vec<Finding> {
+        self.objects.inspect().await
     }
 
     fn server_time(&self) -> Option<ServerTime> {

@@ -23,6 +23,8 @@ mod cluster;
 mod collect;
 mod condemned;
 mod error;
+#[cfg(feature = "cli")]
+mod inspect;
 mod manifest;
 mod read;
 mod unfinished;
@@ -42,6 +44,9 @@ const WRITE: &str = "store the blob";
 pub(super) struct HdfsStore {
     location: HdfsLocation,
     cluster: Cluster,
+    /// Who this client is to the cluster.
+    #[cfg(feature = "cli")]
+    environment: crate::environment::Environment,
     /// Unfinished files that are being removed.
     giving_up: TaskTracker,
 }
@@ -53,7 +58,13 @@ impl HdfsStore {
     /// `Invalid` when the Hadoop configuration cannot be used.
     pub(super) fn open(location: &HdfsLocation, connect: &Connect) -> Result<Self> {
         let cluster = Cluster::open(location, connect)?;
-        Ok(Self { location: location.clone(), cluster, giving_up: TaskTracker::new() })
+        Ok(Self {
+            location: location.clone(),
+            cluster,
+            #[cfg(feature = "cli")]
+            environment: connect.environment.clone(),
+            giving_up: TaskTracker::new(),
+        })
     }
 
     /// Where something of the store is: a path relative to its directory.
@@ -164,6 +175,11 @@ impl Store for HdfsStore {
 
     fn timing(&self) -> Timing {
         Timing::new(self.location.grace)
+    }
+
+    #[cfg(feature = "cli")]
+    async fn inspect_credentials(&self) -> Option<crate::inspection::Finding> {
+        Some(inspect::credentials(&self.environment))
     }
 
     async fn settle(&self) {
