@@ -31,6 +31,13 @@ pub enum Missing {
     Blob(Sha256),
     /// The table, bucket or directory behind a URI does not exist.
     Backend(String),
+    /// No object of a cluster shows it. The ledger may have it all the same.
+    Shown {
+        /// What is not shown.
+        what: String,
+        /// Where was looked, such as `namespace 'web'`.
+        place: String,
+    },
 }
 
 impl fmt::Display for Missing {
@@ -47,6 +54,7 @@ impl fmt::Display for Missing {
             }
             Self::Blob(sha256) => write!(f, "no blob {sha256}"),
             Self::Backend(what) => write!(f, "{what} does not exist"),
+            Self::Shown { what, place } => write!(f, "no object in {place} shows {what}"),
         }
     }
 }
@@ -280,7 +288,11 @@ impl fmt::Display for Error {
         match &self.0.meaning {
             // These name their subject themselves.
             Meaning::NotFound(
-                Missing::Package(_) | Missing::Version(..) | Missing::Removed(..) | Missing::Tag(..),
+                Missing::Package(_)
+                | Missing::Version(..)
+                | Missing::Removed(..)
+                | Missing::Tag(..)
+                | Missing::Shown { .. },
             )
             | Meaning::Invalid { .. }
             | Meaning::Local { .. }

@@ -24,8 +24,8 @@ pub use package::{
     PublishSpec, SackerPackage, SackerPackageSpec, SackerPackageStatus, TagStatus, VersionStatus,
 };
 pub use tag::{
-    CandidateStatus, DeletionPolicy, DriftPolicy, EventStatus, FollowSpec, SackerTag, SackerTagSpec,
-    SackerTagStatus,
+    CandidateStatus, DeletionPolicy, DriftPolicy, EventStatus, FollowSpec, HoldStatus, SackerTag,
+    SackerTagSpec, SackerTagStatus,
 };
 
 /// The API group of every kind.

@@ -294,6 +294,25 @@ pub struct EventStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
 
+    /// The hold in force after it. Absent if the tag is not held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<HoldStatus>,
+
     /// Through what it came: cli, operator, import or legacy.
     pub source: String,
+}
+
+/// A hold: nothing moves the tag until it is released.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HoldStatus {
+    /// When it was set, by the clock of who set it.
+    #[schemars(extend("format" = "date-time"))]
+    pub at: String,
+
+    /// Who set it.
+    pub by: String,
+
+    /// Why nothing may move the tag.
+    pub reason: String,
 }

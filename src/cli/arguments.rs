@@ -42,6 +42,14 @@ pub(super) struct Global {
     /// Give up on one operation of a backend after this time, such as 90s or 2m
     #[arg(long, value_name = "TIME", global = true, value_parser = parse_timeout)]
     pub(super) timeout: Option<Duration>,
+    #[command(flatten)]
+    pub(super) voice: Voice,
+}
+
+/// How much is said beside the answer, and how it looks.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub(super) struct Voice {
     /// Print no notes and no progress, only the answer and errors
     #[arg(short, long, global = true)]
     pub(super) quiet: bool,

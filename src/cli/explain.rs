@@ -39,7 +39,9 @@ async fn known(missing: &Missing, session: &Session<'_>) -> Known {
             Known { versions: versions(session, package).await, ..Known::default() }
         }
         Missing::Tag(package, _) => Known { tags: tags(session, package).await, ..Known::default() },
-        Missing::Earlier(..) | Missing::Blob(_) | Missing::Backend(_) => Known::default(),
+        Missing::Earlier(..) | Missing::Blob(_) | Missing::Backend(_) | Missing::Shown { .. } => {
+            Known::default()
+        }
     }
 }
 

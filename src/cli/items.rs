@@ -1,6 +1,7 @@
 //! What commands answer with: the documented shapes of JSON and YAML, and their columns in tables and plain lines.
 //!
-//! Every key is always there, null where nothing is known, so that a script can rely on it (`docs/cli.md`).
+//! Every key is always there, null where nothing is known, so that a script can rely on it (`docs/cli.md`). A ledger knows
+//! all of them; the cluster, which [`super::cluster`] asks, does not.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +17,7 @@ use crate::model::{
 /// Stands for nothing in tables and plain lines, so that columns keep their places.
 const NOTHING: &str = "-";
 
-fn or_nothing(value: Option<impl ToString>) -> String {
+pub(super) fn or_nothing(value: Option<impl ToString>) -> String {
     value.map_or_else(|| NOTHING.to_owned(), |value| value.to_string())
 }
 
@@ -25,7 +26,7 @@ fn seconds(at: Timestamp) -> String {
     format!("{at:.0}")
 }
 
-fn joined(tags: &[TagName]) -> String {
+pub(super) fn joined(tags: &[TagName]) -> String {
     if tags.is_empty() {
         return NOTHING.to_owned();
     }
@@ -57,21 +58,21 @@ impl Item for PackageItem {
 /// A version, for `versions`, `info` and `add`.
 #[derive(Debug, Serialize)]
 pub(super) struct VersionItem {
-    package: PackageName,
-    version: Version,
-    sha256: Option<Sha256>,
-    size: Option<u64>,
-    basename: String,
-    mode: u32,
-    metadata: BTreeMap<String, String>,
+    pub(super) package: PackageName,
+    pub(super) version: Version,
+    pub(super) sha256: Option<Sha256>,
+    pub(super) size: Option<u64>,
+    pub(super) basename: Option<String>,
+    pub(super) mode: Option<u32>,
+    pub(super) metadata: Option<BTreeMap<String, String>>,
     #[serde(with = "time::option")]
-    added_at: Option<Timestamp>,
-    added_by: Option<String>,
-    add_id: Option<String>,
-    tags: Vec<TagName>,
-    removed: Option<Removal>,
+    pub(super) added_at: Option<Timestamp>,
+    pub(super) added_by: Option<String>,
+    pub(super) add_id: Option<String>,
+    pub(super) tags: Vec<TagName>,
+    pub(super) removed: Option<Removal>,
     /// `<package>@<version>+sha256:<hex>`; null for a removed version.
-    pinned: Option<String>,
+    pub(super) pinned: Option<String>,
 }
 
 impl VersionItem {
@@ -86,9 +87,9 @@ impl VersionItem {
             package: record.package,
             version: record.version,
             size: record.size,
-            basename: record.basename,
-            mode: record.mode,
-            metadata: record.metadata,
+            basename: Some(record.basename),
+            mode: Some(record.mode),
+            metadata: Some(record.metadata),
             added_at: record.added_at,
             added_by: record.added_by,
             add_id: record.add_id,
@@ -112,8 +113,8 @@ impl VersionItem {
             ("version", self.version.to_string()),
             ("sha256", or_nothing(self.sha256)),
             ("size", size),
-            ("basename", self.basename.clone()),
-            ("mode", format!("{:06o}", self.mode)),
+            ("basename", or_nothing(self.basename.as_ref())),
+            ("mode", or_nothing(self.mode.map(|mode| format!("{mode:06o}")))),
             ("tags", joined(&self.tags)),
             ("added_at", or_nothing(self.added_at.map(time::format))),
             ("added_by", or_nothing(self.added_by.as_ref())),
@@ -122,7 +123,9 @@ impl VersionItem {
         .into_iter()
         .map(|(key, value)| (key.to_owned(), value))
         .collect();
-        fields.extend(self.metadata.iter().map(|(key, value)| (format!("metadata.{key}"), value.clone())));
+        fields.extend(
+            self.metadata.iter().flatten().map(|(key, value)| (format!("metadata.{key}"), value.clone())),
+        );
         fields
     }
 }
@@ -132,9 +135,9 @@ impl Item for VersionItem {
     const WRAPPED: &'static [&'static str] = &["TAGS", "FILE"];
 
     fn cells(&self) -> Vec<String> {
-        let sha256 = match self.sha256 {
-            Some(sha256) => sha256.short(),
-            None => "removed".to_owned(),
+        let sha256 = match &self.removed {
+            None => or_nothing(self.sha256.map(|sha256| sha256.short())),
+            Some(_) => "removed".to_owned(),
         };
         vec![
             self.version.to_string(),
@@ -143,7 +146,7 @@ impl Item for VersionItem {
             sha256,
             or_nothing(self.added_at.map(seconds)),
             or_nothing(self.added_by.as_ref()),
-            self.basename.clone(),
+            or_nothing(self.basename.as_ref()),
         ]
     }
 
@@ -159,15 +162,16 @@ impl Item for VersionItem {
 /// A tag, for `tags`, `tag`, `hold` and `release`.
 #[derive(Debug, Serialize)]
 pub(super) struct TagItem {
-    package: PackageName,
-    tag: TagName,
-    version: Option<Version>,
-    seq: u64,
-    owner: Option<String>,
-    hold: Option<Hold>,
+    pub(super) package: PackageName,
+    pub(super) tag: TagName,
+    pub(super) version: Option<Version>,
+    /// 0 for a tag that only 2015 clients wrote.
+    pub(super) seq: Option<u64>,
+    pub(super) owner: Option<String>,
+    pub(super) hold: Option<Hold>,
     #[serde(with = "time::option")]
-    changed_at: Option<Timestamp>,
-    changed_by: Option<String>,
+    pub(super) changed_at: Option<Timestamp>,
+    pub(super) changed_by: Option<String>,
 }
 
 impl TagItem {
@@ -176,7 +180,7 @@ impl TagItem {
             package: package.clone(),
             tag: state.tag.clone(),
             version: state.version,
-            seq: state.seq(),
+            seq: Some(state.seq()),
             owner: state.owner().map(str::to_owned),
             hold: state.hold().cloned(),
             changed_at: state.event.as_ref().map(|event| event.at),
@@ -212,21 +216,21 @@ impl Item for TagItem {
 /// An event, for `history`.
 #[derive(Debug, Serialize)]
 pub(super) struct EventItem {
-    package: PackageName,
-    tag: TagName,
-    seq: u64,
+    pub(super) package: PackageName,
+    pub(super) tag: TagName,
+    pub(super) seq: u64,
     #[serde(with = "time")]
-    at: Timestamp,
-    kind: &'static str,
-    from: Option<Version>,
-    to: Option<Version>,
-    by: String,
-    source: &'static str,
-    reason: Option<String>,
-    owner: Option<String>,
-    hold: Option<Hold>,
-    id: String,
-    prev: Option<Sha256>,
+    pub(super) at: Timestamp,
+    pub(super) kind: String,
+    pub(super) from: Option<Version>,
+    pub(super) to: Option<Version>,
+    pub(super) by: String,
+    pub(super) source: String,
+    pub(super) reason: Option<String>,
+    pub(super) owner: Option<String>,
+    pub(super) hold: Option<Hold>,
+    pub(super) id: Option<String>,
+    pub(super) prev: Option<Sha256>,
 }
 
 impl EventItem {
@@ -236,15 +240,15 @@ impl EventItem {
             tag: tag.clone(),
             seq: event.seq,
             at: event.at,
-            kind: event.kind.as_str(),
+            kind: event.kind.as_str().to_owned(),
             from: event.from,
             to: event.to,
             by: event.by,
-            source: event.source.as_str(),
+            source: event.source.as_str().to_owned(),
             reason: event.reason,
             owner: event.owner,
             hold: event.hold,
-            id: event.id,
+            id: Some(event.id),
             prev: event.prev,
         }
     }
@@ -254,11 +258,11 @@ impl EventItem {
             self.tag.as_str().to_owned(),
             self.seq.to_string(),
             at,
-            self.kind.to_owned(),
+            self.kind.clone(),
             or_nothing(self.from),
             or_nothing(self.to),
             self.by.clone(),
-            self.source.to_owned(),
+            self.source.clone(),
             or_nothing(self.reason.as_ref()),
         ]
     }
@@ -278,7 +282,7 @@ impl Item for EventItem {
     }
 
     fn name(&self) -> String {
-        self.id.clone()
+        self.id.clone().unwrap_or_else(|| format!("{}/{}", self.tag, self.seq))
     }
 }
 

@@ -72,7 +72,7 @@ pub(super) fn counted<N: Copy + fmt::Display + PartialEq + From<u8>>(count: N, t
 }
 
 /// At most `limit` of `words`, the rest as a number.
-fn listed(words: &[String], limit: usize) -> String {
+pub(super) fn listed(words: &[String], limit: usize) -> String {
     let mut text = words.iter().take(limit).map(|word| typed(word)).collect::<Vec<_>>().join(", ");
     if words.len() > limit {
         // Writing to a String cannot fail, here and below.
@@ -229,7 +229,7 @@ fn not_found(report: &mut Report, missing: &Missing, context: &Context, known: &
             }
         }
         // Its hint knows the way out.
-        Missing::Earlier(..) => report.error = missing.to_string(),
+        Missing::Earlier(..) | Missing::Shown { .. } => report.error = missing.to_string(),
         Missing::Blob(sha256) => {
             let store = context.store.as_deref().unwrap_or("the store");
             report.error = format!("{store} has no blob {sha256}");

@@ -3,9 +3,12 @@
 //! One file per command in `commands`; commands answer through a `Printer` and nothing else prints. Not responsible
 //! for what a change means (the ledger decides) nor for bytes (the store and `fetch` do). Help, completions and usage
 //! errors come before any configuration is read and any runtime is started, so that they are instant.
+//!
+//! The same program under the name `kubectl-sacker` is a plugin of kubectl, with commands of its own (`cluster`).
 
 mod actor;
 mod arguments;
+mod cluster;
 mod commands;
 mod confirm;
 mod explain;
@@ -25,14 +28,14 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser as _;
+use tokio::runtime::{Builder, Runtime};
 
 use self::arguments::{Arguments, Command};
 use self::failure::{Failure, Outcome};
 use self::output::Printer;
 use self::session::Session;
 use crate::environment::Environment;
-use crate::error::{Error, Meaning};
+use crate::error::{Error, Meaning, Result};
 use crate::exit::Exit;
 use crate::telemetry;
 
@@ -50,33 +53,50 @@ pub fn main() -> ExitCode {
 /// Runs one command line; the first argument is the program's name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: &Environment) -> Exit {
     let words: Vec<OsString> = arguments.into_iter().collect();
-    let arguments = match Arguments::try_parse_from(&words) {
+    if cluster::is_meant(&words) {
+        cluster::run(&words, environment)
+    } else {
+        run_sacker(&words, environment)
+    }
+}
+
+fn run_sacker(words: &[OsString], environment: &Environment) -> Exit {
+    let arguments: Arguments = match parse(words, "sacker") {
         Ok(arguments) => arguments,
-        Err(error) => {
-            match usage::report(&error, &words) {
-                Some(report) => output::print_report(&report),
-                // A closed pipe behind `--help` is no failure.
-                None => drop(error.print()),
-            }
-            return if error.use_stderr() { Exit::Usage } else { Exit::Ok };
-        }
+        Err(exit) => return exit,
     };
-    arguments.global.color.write_global();
-    let printer = Printer::for_process(&arguments.global, environment);
+    let voice = &arguments.global.voice;
+    voice.color.write_global();
+    let printer = Printer::for_process(voice.quiet, environment);
     let outcome = match &arguments.command {
         Command::Completions(args) => commands::completions::run(args, &printer),
         Command::Man(args) => commands::man::run(args, &printer),
         Command::Help(args) => commands::help::run(args, &printer),
         _ => run_with_session(&arguments, environment, &printer),
     };
-    let outcome = outcome.and_then(|()| printer.finish());
-    match outcome {
+    conclude(outcome, &printer, voice.verbose > 0)
+}
+
+/// Parses a command line. What is wrong with it is said here, in words that call the program `program`.
+fn parse<T: clap::Parser>(words: &[OsString], program: &str) -> Result<T, Exit> {
+    T::try_parse_from(words).map_err(|error| {
+        match usage::report(&error, words, program) {
+            Some(report) => output::print_report(&report),
+            // A closed pipe behind `--help` is no failure.
+            None => drop(error.print()),
+        }
+        if error.use_stderr() { Exit::Usage } else { Exit::Ok }
+    })
+}
+
+/// Makes sure that the answer has left, says why the command failed if nobody did yet, and gives the exit code.
+fn conclude(outcome: Outcome, printer: &Printer, verbose: bool) -> Exit {
+    match outcome.and_then(|()| printer.finish()) {
         Ok(()) | Err(Failure::ClosedPipe) => Exit::Ok,
         Err(Failure::Reported(exit)) => exit,
         Err(Failure::Error(error)) => {
             // What was answered before the failure stands; if even that cannot be written, the failure is the news.
             let _unwritten = printer.finish();
-            let verbose = arguments.global.verbose > 0;
             let context = message::Context { verbose, ..message::Context::default() };
             output::print_report(&message::report(&error, &context, &message::Known::default()));
             Exit::from(&error)
@@ -84,18 +104,24 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: &Environm
     }
 }
 
+/// Starts the log, as talkative as was asked for.
+fn start_log(verbose: u8, environment: &Environment) -> Result<()> {
+    let format = if verbose == 0 { telemetry::Format::Terse } else { telemetry::Format::Text };
+    telemetry::install(format, &telemetry::filter(verbose, environment))
+}
+
+fn start_runtime() -> Result<Runtime> {
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.map_err(|error| Error::new(Meaning::Other, "start the runtime").with_source(error))
+}
+
 /// Runs a command that needs a ledger or a store.
 fn run_with_session(arguments: &Arguments, environment: &Environment, printer: &Printer) -> Outcome {
-    let verbose = arguments.global.verbose;
-    let format = if verbose == 0 { telemetry::Format::Terse } else { telemetry::Format::Text };
-    telemetry::install(format, &telemetry::filter(verbose, environment))?;
+    let verbose = arguments.global.voice.verbose;
+    start_log(verbose, environment)?;
     let mut session = Session::new(&arguments.global, environment, printer)?;
     session.connect.allow_skew = matches!(&arguments.command, Command::Add(args) if args.allow_skew);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(|error| Error::new(Meaning::Other, "start the runtime").with_source(error))?;
+    let runtime = start_runtime()?;
     let outcome = runtime.block_on(async {
         let interrupted = session::interrupted();
         tokio::pin!(interrupted);

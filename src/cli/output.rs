@@ -12,7 +12,7 @@ use clap::builder::styling::{AnsiColor, Style};
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width, presets};
 use serde::Serialize;
 
-use super::arguments::{Format, Global};
+use super::arguments::Format;
 use super::failure::{Failure, Outcome};
 use super::message::Report;
 use crate::environment::Environment;
@@ -66,8 +66,8 @@ impl fmt::Debug for Printer {
 }
 
 impl Printer {
-    /// The printer of this process.
-    pub(super) fn for_process(global: &Global, environment: &Environment) -> Self {
+    /// The printer of this process; a `quiet` one prints no notes and no progress.
+    pub(super) fn for_process(quiet: bool, environment: &Environment) -> Self {
         let stdout = io::stdout();
         let terminal = stdout.is_terminal();
         let columns = || environment.get("COLUMNS").and_then(|columns| columns.parse().ok());
@@ -78,7 +78,7 @@ impl Printer {
             out: RefCell::new(if terminal { Box::new(stdout) } else { Box::new(BufWriter::new(stdout)) }),
             terminal,
             width: if terminal { columns().or(width).or(Some(80)) } else { None },
-            quiet: global.quiet,
+            quiet,
         }
     }
 

@@ -9,15 +9,16 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::message::{Report, typed};
 
-/// The failure in words; nothing for what is no failure (`--help`), and for what only the parser can explain.
-pub(super) fn report(error: &clap::Error, words: &[OsString]) -> Option<Report> {
+/// The failure in words; nothing for what is no failure (`--help`), and for what only the parser can explain. `program`
+/// is what was typed to start it.
+pub(super) fn report(error: &clap::Error, words: &[OsString], program: &str) -> Option<Report> {
     let words: Option<Vec<&str>> = words.iter().skip(1).map(|word| word.to_str()).collect();
     let words = words.unwrap_or_default();
     let one = |kind| first(error, kind);
     let (text, mut hints) = match error.kind() {
         ErrorKind::InvalidSubcommand => {
             let hint = meant(error, ContextKind::SuggestedSubcommand);
-            let hint = hint.unwrap_or_else(|| "see what there is with: sacker help".to_owned());
+            let hint = hint.unwrap_or_else(|| format!("see what there is with: {program} help"));
             (format!("no command '{}'", one(ContextKind::InvalidSubcommand)?), vec![hint])
         }
         ErrorKind::UnknownArgument => {
@@ -42,7 +43,7 @@ pub(super) fn report(error: &clap::Error, words: &[OsString]) -> Option<Report> 
         }
         _ => return None,
     };
-    hints.extend(habit(error.kind(), &words));
+    hints.extend(habit(error.kind(), &words, program));
     if hints.is_empty() {
         hints.extend(usage(error));
     }
@@ -82,9 +83,9 @@ fn option(argument: &str) -> &str {
 }
 
 /// The slips that other tools' habits cause.
-fn habit(kind: ErrorKind, words: &[&str]) -> Option<String> {
+fn habit(kind: ErrorKind, words: &[&str], program: &str) -> Option<String> {
     match kind {
-        ErrorKind::MissingRequiredArgument => split_spec(words),
+        ErrorKind::MissingRequiredArgument => split_spec(words, program),
         ErrorKind::UnknownArgument if words.contains(&"download") => {
             Some("the destination is an option: -o FILE".to_owned())
         }
@@ -93,12 +94,12 @@ fn habit(kind: ErrorKind, words: &[&str]) -> Option<String> {
 }
 
 /// `sacker info web@live`: pods name a version so, the commands want two words.
-fn split_spec(words: &[&str]) -> Option<String> {
+fn split_spec(words: &[&str], program: &str) -> Option<String> {
     let both = |word: &&&str| {
         !word.starts_with('-') && word.rsplit_once('@').is_some_and(|(p, s)| !p.is_empty() && !s.is_empty())
     };
     let (package, spec) = words.iter().find(both)?.rsplit_once('@')?;
-    let mut command = vec!["sacker".to_owned()];
+    let mut command = vec![program.to_owned()];
     for word in words {
         if word.rsplit_once('@') == Some((package, spec)) {
             command.extend([typed(package), typed(spec)]);
@@ -116,11 +117,11 @@ mod tests {
     #[test]
     fn a_spec_of_a_pod_is_split() {
         assert_eq!(
-            split_spec(&["info", "-o", "json", "my app@live"]).as_deref(),
+            split_spec(&["info", "-o", "json", "my app@live"], "sacker").as_deref(),
             Some("package and version are two words: sacker info -o json 'my app' live")
         );
         for words in [&["info", "web"][..], &["info", "@live"], &["info", "web@"], &["add", "web"]] {
-            assert_eq!(split_spec(words), None, "{words:?}");
+            assert_eq!(split_spec(words, "sacker"), None, "{words:?}");
         }
     }
 
@@ -128,7 +129,8 @@ mod tests {
     fn told(line: &str) -> String {
         let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
         let error = <super::super::arguments::Arguments as clap::Parser>::try_parse_from(&words);
-        let report = report(&error.expect_err("it does not parse"), &words).expect("it is told here");
+        let report =
+            report(&error.expect_err("it does not parse"), &words, "sacker").expect("it is told here");
         [format!("error: {}", report.error)]
             .into_iter()
             .chain(report.hints.iter().map(|hint| format!("hint: {hint}")))

@@ -29,6 +29,8 @@ pub fn place(meaning: &Meaning) -> (Class, Reason) {
             }
             Missing::Tag(..) => (Class::Waiting, Reason::FollowedTagNotFound),
             Missing::Backend(_) => (Class::Waiting, Reason::BackendNotFound),
+            // No ledger says so: it is about a look into a cluster.
+            Missing::Shown { .. } => (Class::Waiting, Reason::Internal),
         },
         // Lost races: the driver has already read again, so by now it is a busy tag.
         Meaning::AlreadyExists { .. } | Meaning::Conflict { .. } => (Class::Transient, Reason::Progressing),

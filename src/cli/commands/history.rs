@@ -6,7 +6,7 @@ use crate::cli::input;
 use crate::cli::items::EventItem;
 use crate::cli::session::Session;
 use crate::error::Error;
-use crate::model::{Event, TagName, verify_chain};
+use crate::model::verify_chain;
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -43,10 +43,9 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
                 Error::corrupt(format!("history of tag '{tag}' of package '{package}'"), link.to_string())
             });
         }
-        histories.push((tag, events));
+        histories.push(events.into_iter().map(|event| EventItem::new(&package, &tag, event)).collect());
     }
-    let items: Vec<_> =
-        in_order(histories).into_iter().map(|(tag, event)| EventItem::new(&package, &tag, event)).collect();
+    let items = in_order(histories);
     if items.is_empty() {
         session.printer.note(format_args!(
             "no tag of package '{package}' was ever moved by a client that keeps a history"
@@ -58,25 +57,28 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
 }
 
 /// The events of all tags by time. Those of one tag keep their order, whatever the clocks of their writers said.
-fn in_order(histories: Vec<(TagName, Vec<Event>)>) -> Vec<(TagName, Event)> {
+pub(in crate::cli) fn in_order(histories: Vec<Vec<EventItem>>) -> Vec<EventItem> {
     let mut events = Vec::new();
-    for (tag, history) in histories {
+    for history in histories {
         let mut reached = None;
         for event in history {
             reached = reached.max(Some(event.at));
-            events.push((reached, tag.clone(), event));
+            events.push((reached, event));
         }
     }
-    events.sort_by_key(|(reached, _, _)| *reached);
-    events.into_iter().map(|(_, tag, event)| (tag, event)).collect()
+    events.sort_by_key(|(reached, _)| *reached);
+    events.into_iter().map(|(_, event)| event).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Actor, Change, Current, EventSource, Next, TagChange, Version, next_event};
+    use crate::model::{
+        Actor, Change, Current, Event, EventSource, Next, PackageName, TagChange, TagName, Version,
+        next_event,
+    };
 
-    fn history(times: &[&str]) -> Vec<Event> {
+    fn history(tag: &str, times: &[&str]) -> Vec<EventItem> {
         let mut events: Vec<Event> = Vec::new();
         for (number, time) in (1..).zip(times) {
             let actor = Actor { by: "ann".into(), reason: None, source: EventSource::Cli };
@@ -89,19 +91,18 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         }
-        events
+        let (package, tag) = (PackageName::existing("web"), TagName::existing(tag));
+        events.into_iter().map(|event| EventItem::new(&package, &tag, event)).collect()
     }
 
     #[test]
     fn tags_are_merged_by_time_and_keep_their_own_order() {
-        let live = TagName::existing("live");
-        let canary = TagName::existing("canary");
         // The second writer of `live` had a clock that was an hour behind.
         let merged = in_order(vec![
-            (live, history(&["2026-11-21T10:00:00Z", "2026-11-21T09:00:00Z", "2026-11-21T12:00:00Z"])),
-            (canary, history(&["2026-11-21T09:30:00Z", "2026-11-21T11:00:00Z"])),
+            history("live", &["2026-11-21T10:00:00Z", "2026-11-21T09:00:00Z", "2026-11-21T12:00:00Z"]),
+            history("canary", &["2026-11-21T09:30:00Z", "2026-11-21T11:00:00Z"]),
         ]);
-        let order: Vec<_> = merged.iter().map(|(tag, event)| format!("{tag} {}", event.seq)).collect();
+        let order: Vec<_> = merged.iter().map(|event| format!("{} {}", event.tag, event.seq)).collect();
         assert_eq!(order, ["canary 1", "live 1", "live 2", "canary 2", "live 3"]);
     }
 }

@@ -18,13 +18,12 @@ pub(in crate::cli) struct Args {
     output: FormatArgs,
 }
 
-impl Args {
-    fn wants(&self, package: &PackageName) -> bool {
-        match self.pattern.as_deref() {
-            None => true,
-            Some(glob) if glob.contains('*') => Glob::new(glob).matches(package.as_str()),
-            Some(prefix) => package.as_str().starts_with(prefix),
-        }
+/// Whether a package is one of those that PATTERN asks for.
+pub(in crate::cli) fn fits(package: &PackageName, pattern: Option<&str>) -> bool {
+    match pattern {
+        None => true,
+        Some(glob) if glob.contains('*') => Glob::new(glob).matches(package.as_str()),
+        Some(prefix) => package.as_str().starts_with(prefix),
     }
 }
 
@@ -37,7 +36,7 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
     let mut nothing = true;
     while let Some(package) = packages.next().await {
         let package = match package {
-            Ok(package) if args.wants(&package) => package,
+            Ok(package) if fits(&package, args.pattern.as_deref()) => package,
             Ok(_) => continue,
             // The built-in default has no directory before the first `add`: an empty ledger, not a broken one.
             Err(error) if error.is_not_found() && session.local_default().is_some() => break,

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use super::dereference::Names;
-use crate::api::{EventStatus, SackerTagStatus};
+use crate::api::{EventStatus, HoldStatus, SackerTagStatus};
 use crate::controller::pool::OpenLedger;
 use crate::error::Result;
-use crate::model::{Event, EventSource, TagState, Version, time};
+use crate::model::{Event, EventSource, Hold, TagState, Version, time};
 
 /// How many events a status shows.
 pub(super) const SHOWN: usize = 10;
@@ -23,8 +23,13 @@ pub(super) fn shown(event: &Event) -> EventStatus {
         by: event.by.clone(),
         reason: event.reason.clone(),
         owner: event.owner.clone(),
+        hold: event.hold.as_ref().map(hold),
         source: event.source.as_str().to_owned(),
     }
+}
+
+fn hold(hold: &Hold) -> HoldStatus {
+    HoldStatus { at: time::format(hold.at), by: hold.by.clone(), reason: hold.reason.clone() }
 }
 
 /// Whether this owner's SackerTag made an event.
