@@ -7,7 +7,6 @@ mod difference;
 mod document;
 mod normal;
 mod runner;
-mod terminal;
 
 use std::collections::BTreeSet;
 use std::fs;
