@@ -17,6 +17,7 @@ mod presign;
 mod progress;
 mod promotion;
 mod refusals;
+mod release_day;
 mod rollback;
 mod settings;
 mod snippet;

@@ -75,11 +75,11 @@ pub(super) fn refusal(failure: Failure, request: &Request) -> Error {
     }
 }
 
-/// The failure that the API server did not answer in time.
+/// The failure that the API server did not answer in time. The client tries again by itself while it is overloaded.
 pub(super) fn late(server: &str, limit: Duration) -> Error {
-    Error::new(Meaning::Unavailable, "list objects")
-        .with_key(server)
-        .with_hint(format!("it did not answer within {limit:?}; wait longer with --request-timeout 2m"))
+    Error::new(Meaning::Unavailable, "list objects").with_key(server).with_hint(format!(
+        "it gave no answer, or asked for less load, for {limit:?}; wait longer with --request-timeout 2m"
+    ))
 }
 
 /// The failure that nobody expected.

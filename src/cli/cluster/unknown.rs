@@ -26,7 +26,9 @@ pub(super) fn package(name: &PackageName, all: &Objects) -> Error {
     let names = names(all);
     let hint = match closest(name.as_str(), names.iter().map(String::as_str)) {
         Some(close) => format!("did you mean '{close}'?"),
-        None if names.is_empty() => "it shows no package at all; -n and -A look elsewhere".to_owned(),
+        None if names.is_empty() => {
+            "there is no SackerPackage and no SackerTag; -n and -A look elsewhere".to_owned()
+        }
         None => format!("its packages: {}; -n and -A look elsewhere", listed(&names, NAMES)),
     };
     shown(format!("package '{name}'"), &all.place).with_hint(hint)
@@ -78,9 +80,8 @@ impl Package {
         if self.tag(tag).is_none() {
             return self.no_tag(tag);
         }
-        shown(format!("the history of tag '{tag}' of package '{}'", self.name), &self.place).with_hint(
-            format!("it has no SackerTag; in the ledger it is: {}", self.in_ledger("history", tag)),
-        )
+        shown(format!("the history of tag '{tag}' of package '{}'", self.name), &self.place)
+            .with_hint(format!("it has no SackerTag; ask the ledger: {}", self.in_ledger("history", tag)))
     }
 
     fn no_latest(&self) -> Error {
@@ -101,7 +102,7 @@ impl Package {
                 .with_hint(format!("its newest versions: {}", newest.join(", ")));
         }
         shown(format!("version {version} of package '{}'", self.name), &self.place).with_hint(format!(
-            "it shows the 10 newest and those that tags point to; in the ledger it is: {}",
+            "it shows the 10 newest and those that tags point to; ask the ledger: {}",
             self.in_ledger("info", &version)
         ))
     }
@@ -170,7 +171,7 @@ mod tests {
                 "True",
                 "8",
                 "no object in namespace 'web' shows version 8 of package 'frontend'; it shows the 10 newest and those \
-                 that tags point to; in the ledger it is: sacker info frontend 8",
+                 that tags point to; ask the ledger: sacker info frontend 8",
             ),
             (
                 "Unknown",

@@ -20,6 +20,8 @@ mod drift;
 mod frozen;
 mod hold;
 mod hostile;
+mod kubectl;
+mod kubectl_refusals;
 mod leader;
 mod lease_race;
 mod names;

@@ -24,7 +24,7 @@ pub(in crate::cli::cluster) async fn run(args: &Args, session: &Session<'_>) -> 
     let items: Vec<_> = package.versions().into_values().collect();
     if let Some(rest) = rest(&package, items.len()) {
         let name = typed(package.name.as_str());
-        session.printer.note(format_args!("{rest}; in the ledger it is: sacker versions {name}"));
+        session.printer.note(format_args!("{rest}; ask the ledger: sacker versions {name}"));
     }
     session.printer.list(args.output.format, &items)
 }
