@@ -143,8 +143,8 @@ mod tests {
 
     fn find(ready: &str, spec: &str) -> Result<VersionItem> {
         let package = PackageName::existing("frontend");
-        let found = Package::of(&package, objects(vec![mirror("frontend", ready)])).expect("one ledger");
-        found.expect("an object").find(&spec.parse().expect("a spec"))
+        let found = Package::of(&package, objects(vec![mirror("frontend", ready)]))?;
+        found.ok_or_else(|| Error::invalid("no object"))?.find(&spec.parse()?)
     }
 
     fn told(error: &Error) -> String {
