@@ -148,7 +148,7 @@ mod tests {
         EventStatus { seq, to: Some(to), at: at.into(), by: "ann".into(), ..EventStatus::default() }
     }
 
-    fn object<T: serde::de::DeserializeOwned>(kind: &str, spec: serde_json::Value) -> T {
+    fn object<T: serde::de::DeserializeOwned>(kind: &str, spec: &serde_json::Value) -> T {
         let metadata = serde_json::json!({ "namespace": "web", "name": "live" });
         let object = serde_json::json!({
             "apiVersion": "sacker.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec
@@ -160,7 +160,7 @@ mod tests {
         let seq = events.last().map(|event| event.seq);
         let status = SackerTagStatus { version, seq, events, ..SackerTagStatus::default() };
         let spec = serde_json::json!({ "package": "web", "tag": "live", "version": 1 });
-        SackerTag { status: Some(status), ..object("SackerTag", spec) }
+        SackerTag { status: Some(status), ..object("SackerTag", &spec) }
     }
 
     fn mirror(version: i64, since: Option<&str>) -> SackerPackage {
@@ -172,7 +172,7 @@ mod tests {
         };
         let status = SackerPackageStatus { tags: vec![tag], ..SackerPackageStatus::default() };
         let spec = serde_json::json!({ "package": "web" });
-        SackerPackage { status: Some(status), ..object("SackerPackage", spec) }
+        SackerPackage { status: Some(status), ..object("SackerPackage", &spec) }
     }
 
     fn package(packages: Vec<SackerPackage>, tags: Vec<SackerTag>) -> Package {
