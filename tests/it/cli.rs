@@ -2,6 +2,7 @@
 
 mod answers;
 mod backends;
+mod bars;
 mod compare;
 mod doctor;
 mod dump;

@@ -97,7 +97,9 @@ impl Upload<'_> {
                 (None, _) => {
                     let folder = self.home.join(run);
                     fs::create_dir_all(&folder).ok()?;
-                    Program::new(["cp", &file, &folder.join(key).display().to_string()])
+                    // On disk at the end, as ours is: a version must not be there without its blob after a power failure.
+                    let line = "cp \"$1\" \"$2\" && sync \"$2\"";
+                    Program::new(["sh", "-c", line, "sh", &file, &folder.join(key).display().to_string()])
                 }
                 (Some(server), "s5cmd") => {
                     self.peers.s5cmd(server, &["cp", &file, &format!("s3://{BUCKET}/{run}/{key}")])?
@@ -177,7 +179,7 @@ pub(super) fn add(bench: &mut Bench) -> Result<()> {
         let known = ["--sha256", digest.as_str()];
         let shell = Bounds::at_least(0.9, 1.2);
         let one = Bounds::at_least(None, 0.85);
-        let copy = if place == "directory" { "cp" } else { "s5cmd cp" };
+        let copy = if place == "directory" { "cp and sync" } else { "s5cmd cp" };
         let two_passes = format!("openssl, then {copy}");
         let mut contests: Vec<Contest<'_>> = vec![
             (

@@ -13,6 +13,7 @@ use jiff::SignedDuration;
 use crate::cli::arguments::FormatArgs;
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::items::CheckItem;
+use crate::cli::message::counted;
 use crate::cli::progress::Progress;
 use crate::cli::session::Session;
 use crate::error::{Error, Meaning, Result};
@@ -263,10 +264,10 @@ async fn packages(args: &Args, ledger: &dyn Ledger) -> Result<(Vec<PackageName>,
     Ok((names, false))
 }
 
-/// `2 of 7 packages`, and whether these are all.
+/// `2 packages`, and whether there are more.
 fn looked_at(count: usize, more: bool) -> String {
     let only = if more { " (there are more: --packages)" } else { "" };
-    format!("{count} packages{only}")
+    format!("{}{only}", counted(count, "package"))
 }
 
 async fn look_at_packages(args: &Args, ledger: &dyn Ledger, report: &mut Report<'_>) -> Outcome {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use futures::stream::{self, BoxStream, FuturesUnordered, StreamExt as _};
+use futures::stream::{self, BoxStream, FuturesOrdered, StreamExt as _};
 
 use super::{ObjectLedger, READS, keys};
 use crate::error::Result;
@@ -10,10 +10,11 @@ use crate::ledger::ConditionalObjects;
 use crate::model::PackageName;
 
 /// The walk so far.
-struct Walk<F> {
+struct Walk<F: Future> {
     /// Prefixes still to be listed: empty, or ending in `/`.
     queue: VecDeque<String>,
-    running: FuturesUnordered<F>,
+    /// In the order of the walk, so that a list is the same each time.
+    running: FuturesOrdered<F>,
     found: VecDeque<PackageName>,
 }
 
@@ -24,7 +25,7 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
     pub(super) fn walk_packages(&self, whole: bool) -> BoxStream<'_, Result<PackageName>> {
         let start = Walk {
             queue: VecDeque::from([String::new()]),
-            running: FuturesUnordered::new(),
+            running: FuturesOrdered::new(),
             found: VecDeque::new(),
         };
         stream::try_unfold(start, move |mut walk| async move {
@@ -35,7 +36,7 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
                 while walk.running.len() < READS
                     && let Some(prefix) = walk.queue.pop_front()
                 {
-                    walk.running.push(self.children_of(prefix));
+                    walk.running.push_back(self.children_of(prefix));
                 }
                 let Some(listed) = walk.running.next().await else { return Ok(None) };
                 let (prefix, names) = listed?;

@@ -7,6 +7,7 @@ mod access;
 mod api_faults;
 mod bench;
 mod blackhole;
+mod canaries;
 mod chain;
 mod chain_clocks;
 mod chaos;

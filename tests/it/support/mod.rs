@@ -10,6 +10,7 @@ pub(crate) mod git_http;
 pub(crate) mod ledgers;
 pub(crate) mod node;
 pub(crate) mod process;
+pub(crate) mod terminal;
 pub(crate) mod testbed;
 pub(crate) mod tier;
 

@@ -7,7 +7,6 @@ mod difference;
 mod document;
 mod normal;
 mod runner;
-mod terminal;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -104,6 +103,20 @@ fn there_are_enough_commands() {
     let ours = |document: &Document| document.steps().filter(|step| step.command.contains("sacker")).count();
     let count: usize = DOCUMENTS.iter().map(|name| ours(&read(name))).sum();
     assert!(count >= COMMANDS, "{count} commands");
+}
+
+/// Whatever `sacker --help` lists explains itself in some document.
+#[test]
+fn the_help_of_every_command_is_shown() {
+    let documents: Vec<Document> = DOCUMENTS.iter().map(|name| read(name)).collect();
+    let steps = || documents.iter().flat_map(Document::steps);
+    let list = steps().find(|step| step.command == "sacker --help").expect("the list of commands");
+    let listed = list.output.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let names = listed.take_while(|line| !line.is_empty()).filter_map(|line| line.split_whitespace().next());
+    let commands: BTreeSet<&str> = steps().map(|step| step.command.as_str()).collect();
+    let missing: Vec<&str> =
+        names.clone().filter(|name| !commands.contains(format!("sacker {name} --help").as_str())).collect();
+    assert!(names.count() > 20 && missing.is_empty(), "{missing:?}");
 }
 
 /// The document of exit codes reaches each of them.

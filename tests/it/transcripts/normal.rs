@@ -129,6 +129,7 @@ fn begin<'a>(text: &'a str, shape: &str) -> Option<&'a str> {
 /// What can only be told from its line: how long something took, and digests over times and ids.
 fn line(line: &str) -> String {
     let line = before(line, " s after the start", |letter| letter.is_ascii_digit() || letter == '.', "0.1");
+    let line = before(&line, " MiB are free for", |letter| letter.is_ascii_digit(), "20000");
     for key in ["\"prev\":\"", "\"prev\": \"", "prev: "] {
         if let Some(shown) = digest_after(&line, key) {
             return shown;
@@ -189,6 +190,7 @@ mod tests {
         );
         assert_eq!(normal.apply("/h/x /h/longer"), "~/x L");
         assert_eq!(normal.apply("given up 12.8 s after the start\n"), "given up 0.1 s after the start\n");
+        assert_eq!(normal.apply("ok\tdisk\t7 MiB are free for 'x'"), "ok\tdisk\t20000 MiB are free for 'x'");
         assert_eq!(normal.apply("/tmp/.tmpaB3dEf/x .tmpabc"), "/tmp/.tmpXXXXXX/x .tmpabc");
     }
 }

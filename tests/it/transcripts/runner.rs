@@ -12,10 +12,8 @@ use sacker::environment::Environment;
 
 use super::document::{Attributes, Document, Piece, Settings};
 use super::normal::Normal;
-use super::terminal;
 use crate::cli::home::Home;
-use crate::support::testbed;
-use crate::support::unique;
+use crate::support::{terminal, testbed, unique};
 
 /// How long a command may take, in seconds. Far more than any needs; one that waits for ever is killed.
 const LIMIT: &str = "120";

@@ -16,7 +16,7 @@ const ROWS: u16 = 50;
 
 /// Runs `command` in a terminal of `width` columns, and types `answer` at each question; what it printed, with the line
 /// ends of a pipe, and how it ended.
-pub(super) fn run(mut command: Command, width: u16, answer: Option<&str>) -> (String, ExitStatus) {
+pub(crate) fn run(mut command: Command, width: u16, answer: Option<&str>) -> (String, ExitStatus) {
     let (mut ours, theirs) = open(width);
     let end = || theirs.try_clone().expect("the terminal can be shared");
     command.stdin(end()).stdout(end()).stderr(end());
@@ -52,7 +52,7 @@ fn open(width: u16) -> (File, OwnedFd) {
 }
 
 /// What is left on the screen of what was drawn: bars are drawn on their line and removed from it.
-pub(super) fn settled(printed: &str) -> String {
+pub(crate) fn settled(printed: &str) -> String {
     let shown = |line: &str| {
         let line = line.rsplit("\u{1b}[2K").next().unwrap_or_default();
         line.rsplit('\r').next().unwrap_or_default().to_owned()
