@@ -141,10 +141,14 @@ mod tests {
         Objects { place: "namespace 'web'".into(), packages, tags: Vec::new() }
     }
 
-    fn find(ready: &str, spec: &str) -> Result<VersionItem> {
-        let package = PackageName::existing("frontend");
-        let found = Package::of(&package, objects(vec![mirror("frontend", ready)]))?;
-        found.ok_or_else(|| Error::invalid("no object"))?.find(&spec.parse()?)
+    fn frontend(ready: &str) -> Package {
+        let name = PackageName::existing("frontend");
+        let found = Package::of(&name, objects(vec![mirror("frontend", ready)])).expect("one ledger");
+        found.expect("an object")
+    }
+
+    fn spec(text: &str) -> Spec {
+        text.parse().expect("a spec")
     }
 
     fn told(error: &Error) -> String {
@@ -153,18 +157,18 @@ mod tests {
 
     #[test]
     fn what_is_shown_is_found() {
-        for (spec, version, tags) in
+        for (text, version, tags) in
             [("latest", 31, ""), ("30", 30, ""), ("live", 7, "live"), ("7", 7, "live")]
         {
-            let item = find("True", spec).expect(spec);
+            let item = frontend("True").find(&spec(text)).expect(text);
             let names: Vec<_> = item.tags.iter().map(TagName::as_str).collect();
-            assert_eq!((item.version.get(), names.join(",").as_str()), (version, tags), "{spec}");
+            assert_eq!((item.version.get(), names.join(",").as_str()), (version, tags), "{text}");
         }
     }
 
     #[test]
     fn only_what_is_known_is_denied() {
-        for (ready, spec, expected) in [
+        for (ready, text, expected) in [
             ("True", "32", "package 'frontend' has no version 32; its newest versions: 31, 30, 7"),
             ("True", "liev", "package 'frontend' has no tag 'liev'; did you mean 'live'?"),
             (
@@ -179,7 +183,7 @@ mod tests {
                 "no object in namespace 'web' shows tag 'canary' of package 'frontend'; its tags: live",
             ),
         ] {
-            assert_eq!(told(&find(ready, spec).expect_err(spec)), expected);
+            assert_eq!(told(&frontend(ready).find(&spec(text)).expect_err(text)), expected);
         }
     }
 

@@ -37,16 +37,20 @@ impl Plugin {
     }
 
     /// `kubectl sacker <arguments>`
-    pub(super) fn run(&self, arguments: &[&str]) -> Ran {
-        let output = Command::new(testbed::program("kubectl"))
+    pub(super) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(testbed::program("kubectl"));
+        command
             .arg("sacker")
             .args(arguments)
             .env_clear()
             .env("PATH", format!("{}:/usr/bin:/bin", self.folder.path().display()))
             .env("HOME", self.folder.path())
-            .env("KUBECONFIG", &self.kubeconfig)
-            .output()
-            .expect("kubectl starts");
+            .env("KUBECONFIG", &self.kubeconfig);
+        command
+    }
+
+    pub(super) fn run(&self, arguments: &[&str]) -> Ran {
+        let output = self.command(arguments).output().expect("kubectl starts");
         let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
         Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
     }

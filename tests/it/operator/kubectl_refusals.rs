@@ -3,16 +3,18 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use super::bench::Bench;
 use super::kubectl::Plugin;
-use crate::support::cluster::Cluster;
+use crate::support::cluster::{Cluster, PATIENCE};
 use crate::support::faultgate::{Action, Match, Refusal, Rule};
 use crate::support::process::Folder;
 use crate::support::testbed::free_ports;
-use crate::support::unique;
+use crate::support::{eventually, unique};
 
 /// Lets `user` read what `kubectl sacker` reads, in this namespace.
 fn let_read(cluster: &Cluster, namespace: &str, user: &str) {
@@ -191,6 +193,23 @@ async fn a_server_that_does_not_answer() {
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(7), ""), "{action:?}: {ran:?}");
         assert!(ran.stderr.contains(told), "{action:?}: {ran:?}");
     }
+}
+
+/// kubectl becomes the plugin, so a signal for it is one for us.
+#[tokio::test]
+async fn an_interrupt_ends_it() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let gate = cluster.gate(1);
+    let plugin = Plugin::new(&cluster.kubeconfig_through(&gate));
+    gate.set_rules(vec![Rule::new(Match::method("GET"), Action::Hold)]);
+    let asking = plugin.command(&["list"]).stderr(Stdio::piped()).spawn().expect("kubectl starts");
+    eventually("it asks", PATIENCE, async || gate.held() > 0).await;
+    let pid = i32::try_from(asking.id()).ok().and_then(Pid::from_raw).expect("a process id");
+    kill_process(pid, Signal::INT).expect("it runs");
+    let output = asking.wait_with_output().expect("it ends");
+    gate.release();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), stderr.as_ref()), (Some(130), "error: interrupted\n"));
 }
 
 /// Before Kubernetes 1.31 the API server does not know fields of ours, and says that the request is bad.
