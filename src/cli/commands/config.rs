@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::cli::arguments::FormatArgs;
 use crate::cli::failure::Outcome;
+use crate::cli::items::or_nothing;
 use crate::cli::output::Item;
 use crate::cli::session::Session;
 use crate::config::Setting;
@@ -80,12 +81,6 @@ impl Shown {
             origin: setting.map(|setting| setting.origin.to_string()),
         }
     }
-}
-
-const NOTHING: &str = "-";
-
-fn or_nothing(value: Option<&String>) -> String {
-    value.cloned().unwrap_or_else(|| NOTHING.to_owned())
 }
 
 #[derive(Debug, Serialize)]

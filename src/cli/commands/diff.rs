@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::cli::arguments::FormatArgs;
 use crate::cli::failure::Outcome;
 use crate::cli::input;
-use crate::cli::items::VersionItem;
+use crate::cli::items::{VersionItem, or_nothing};
 use crate::cli::output::Item;
 use crate::cli::session::Session;
 use crate::model::{PackageName, Spec, Version, VersionRecord};
@@ -113,8 +113,7 @@ impl Item for Field {
     }
 
     fn plain(&self) -> Vec<String> {
-        let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
-        vec![self.name.clone(), shown(&self.from), shown(&self.to)]
+        vec![self.name.clone(), or_nothing(self.from.as_ref()), or_nothing(self.to.as_ref())]
     }
 
     fn name(&self) -> String {

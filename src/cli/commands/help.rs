@@ -104,9 +104,14 @@ pub(in crate::cli) fn run(args: &Args, printer: &Printer) -> Outcome {
 }
 
 fn unknown(topic: &str, command: &clap::Command) -> Error {
-    let error = Error::invalid(format!("no command or topic '{topic}'"));
     let known = command.get_subcommands().map(clap::Command::get_name).chain(TOPICS);
-    match closest(topic, known) {
+    not_among(format!("no command or topic '{topic}'"), topic, known)
+}
+
+/// The error for a word that is none of those that are known.
+pub(super) fn not_among<'a>(message: String, word: &str, known: impl Iterator<Item = &'a str>) -> Error {
+    let error = Error::invalid(message);
+    match closest(word, known) {
         Some(close) => error.with_hint(format!("did you mean '{close}'?")),
         None => error.with_hint("see what there is with: sacker help"),
     }

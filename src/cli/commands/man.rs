@@ -9,8 +9,9 @@ use clap_mangen::Man;
 use crate::cli::arguments::Arguments;
 use crate::cli::failure::Outcome;
 use crate::cli::output::Printer;
-use crate::cli::suggest::closest;
 use crate::error::{Error, Result};
+
+use super::help::not_among;
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -70,10 +71,6 @@ fn write(path: &Path, page: &[u8]) -> Result<()> {
 }
 
 fn unknown(command: &str, pages: &[(String, Vec<u8>)]) -> Error {
-    let error = Error::invalid(format!("no command '{command}'"));
     let names = pages.iter().filter_map(|(name, _)| name.strip_prefix("sacker-"));
-    match closest(command, names) {
-        Some(close) => error.with_hint(format!("did you mean '{close}'?")),
-        None => error.with_hint("see what there is with: sacker help"),
-    }
+    not_among(format!("no command '{command}'"), command, names)
 }
