@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::error::{Error, Meaning, Result};
 use crate::model::{PackageName, Sha256, TagName, Version, check_basename};
-use crate::store::{BlobFile, PartDigests, Scan};
+use crate::store::{BlobFile, Scan};
 
 /// The type bits and permissions of what comes through standard input: a regular file, `rw-r--r--`.
 const PIPED_MODE: u32 = 0o100_644;
@@ -111,7 +111,6 @@ impl Source {
     /// Copies standard input into a temporary file and hashes it on the way. The size is not known before.
     pub(super) async fn of_stdin(
         name: Option<&str>,
-        part_digests: PartDigests,
         progress: impl Fn(u64) + Send + 'static,
     ) -> Result<Self> {
         let missing = || {
@@ -128,7 +127,7 @@ impl Source {
         // The thread has the open file only: the name is removed with this future, whatever the thread does.
         let scan = on_own_thread(move || {
             let mut write = |bytes: &[u8]| io::Write::write_all(&mut copy, bytes);
-            Scan::read(io::stdin().lock(), None, part_digests, &progress, &mut write)
+            Scan::read(io::stdin().lock(), None, &progress, &mut write)
         })
         .await?
         .map_err(|error| Error::local("copy standard input to", &path, error).with_hint(elsewhere))?;
@@ -137,13 +136,9 @@ impl Source {
     }
 
     /// Hashes the file; the size becomes what was really read.
-    pub(super) async fn hash(
-        &mut self,
-        part_digests: PartDigests,
-        progress: impl Fn(u64) + Send + 'static,
-    ) -> Result<Sha256> {
+    pub(super) async fn hash(&mut self, progress: impl Fn(u64) + Send + 'static) -> Result<Sha256> {
         let (path, expected) = (self.path.clone(), Some(self.size));
-        let read = move || Scan::read(File::open(path)?, expected, part_digests, &progress, &mut |_| Ok(()));
+        let read = move || Scan::read(File::open(path)?, expected, &progress, &mut |_| Ok(()));
         let scan = on_own_thread(read).await?.map_err(|error| Error::local("read", &self.path, error))?;
         let sha256 = scan.sha256;
         self.size = scan.size;

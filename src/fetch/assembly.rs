@@ -78,6 +78,11 @@ impl<O: Output> Assembly<O> {
         }
     }
 
+    /// Bytes of the whole blob.
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
     /// What is done with bytes before they are taken in.
     pub(super) fn writer(&self) -> Option<Writer> {
         self.output.writer(&self.here)

@@ -9,6 +9,7 @@ mod assembly;
 mod budget;
 #[cfg(feature = "init")]
 mod cache;
+mod leftovers;
 mod partial;
 mod pipeline;
 mod place;
@@ -41,6 +42,7 @@ use crate::store::{Progress, Store};
 pub use budget::Budget;
 #[cfg(feature = "init")]
 pub use cache::Cache;
+pub use leftovers::Leftovers;
 pub use target::Target;
 
 /// What to fetch, and what is known of it.
@@ -133,8 +135,8 @@ pub struct Options {
     /// Whether the parts of a fetch that is cancelled stay for the next one. Those of one that fails because the store is away
     /// do in any case.
     pub keep_when_cancelled: bool,
-    /// Other blobs that are fetched into the same directory: what an earlier process left of them stays.
-    pub also_wanted: Vec<Sha256>,
+    /// What earlier processes left, shared by all fetches of this one.
+    pub leftovers: Arc<Leftovers>,
     /// What becomes of it.
     pub form: Form,
 }
@@ -146,7 +148,7 @@ impl Default for Options {
             budget: Budget::default(),
             durable: true,
             keep_when_cancelled: false,
-            also_wanted: Vec::new(),
+            leftovers: Arc::default(),
             form: Form::File,
         }
     }
@@ -240,34 +242,36 @@ async fn fetch_from(
         Form::Unpacked => target.beneath(unpack::RECORD),
     };
     let path = destination.path();
-    let wanted: Vec<Sha256> = options.also_wanted.iter().copied().chain([artifact.sha256]).collect();
-    #[cfg(feature = "init")]
-    let is_unpacked = options.form == Form::Unpacked;
-    let place = blocking(move || {
+    let (leftovers, form) = (Arc::clone(&options.leftovers), options.form);
+    let Artifact { sha256, size: recorded, .. } = *artifact;
+    let looked = blocking(move || {
         #[cfg(feature = "init")]
-        if is_unpacked {
+        if form == Form::Unpacked {
             unpack::make_directory(&destination.directory);
         }
         let place = Place::open(destination)?;
         // Also when the file can stay: nobody else would ever remove what killed processes left.
-        temporary::sweep(&place, &wanted);
-        Ok(place)
+        leftovers.sweep(&place, &sha256);
+        let candidate = match form {
+            Form::File => place.open_candidate(recorded, mode)?,
+            // What became of the files since is not known.
+            #[cfg(feature = "init")]
+            Form::Unpacked => None,
+        };
+        Ok((Arc::new(place), candidate))
     });
-    let place = Arc::new(place.await?);
-    let done = |size, already_there| Fetched { path, size, sha256: artifact.sha256, already_there };
-    let kept = match options.form {
-        Form::File => keep(&place, artifact, mode).await?,
-        // What became of the files since is not known.
-        #[cfg(feature = "init")]
-        Form::Unpacked => None,
-    };
-    if let Some(size) = kept {
-        let also_wanted = options.also_wanted.clone();
-        let sweep = move || {
-            temporary::sweep(&place, &also_wanted);
+    let (place, candidate) = looked.await?;
+    let done = |size, already_there| Fetched { path, size, sha256, already_there };
+    // A file that cannot be read is replaced like one with other bytes.
+    if let Some((file, size)) = candidate
+        && pipeline::hash_file(file).await.is_ok_and(|found| found == sha256)
+    {
+        let leftovers = Arc::clone(&options.leftovers);
+        let remove = move || {
+            leftovers.remove(&place, &sha256);
             Ok(())
         };
-        blocking(sweep).await?;
+        blocking(remove).await?;
         return Ok(done(size, true));
     }
     let source = Source { store, artifact, patience: options.patience };
@@ -328,6 +332,9 @@ impl Attempt<'_> {
                 may_resume && left.bytes() > 0 && recorded.is_none_or(|recorded| recorded == left.size)
             });
             place.check_space(needed.saturating_sub(left.as_ref().map_or(0, Left::bytes)))?;
+            if left.is_none() {
+                file.set_len(0).map_err(|error| place.write_failure(needed, error))?;
+            }
             Ok((temporary, file, left))
         });
         let (temporary, file, left) = opened.await?;
@@ -377,13 +384,17 @@ impl Attempt<'_> {
             // A pinned spec has no size: the first answer tells it.
             let first = self.source.first(first_range(recorded, recorded.map_or(PART, part_size))).await?;
             let left = Left::nothing(first.size(), part_size(first.size()));
-            let (place, beginning) = (Arc::clone(self.place), left.clone());
-            let begin = move || {
-                place.check_space(beginning.size)?;
-                PartialFile::begin(file, &beginning, &sha256, kept)
-                    .map_err(|error| place.write_failure(beginning.size, error))
+            let output = if left.here.len() == 1 {
+                PartialFile::in_one_part(file, &left)
+            } else {
+                let (place, beginning) = (Arc::clone(self.place), left.clone());
+                let begin = move || {
+                    place.check_space(beginning.size)?;
+                    PartialFile::begin(file, &beginning, &sha256, kept)
+                        .map_err(|error| place.write_failure(beginning.size, error))
+                };
+                blocking(begin).await?
             };
-            let output = blocking(begin).await?;
             (left, Some(first), output)
         };
         temporary.leave(self.options.keep_when_cancelled);
@@ -408,17 +419,6 @@ fn first_range(recorded: Option<u64>, part: u64) -> Range<u64> {
 fn connections() -> usize {
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     (2 * cores).clamp(4, MOST_CONNECTIONS)
-}
-
-/// The size of the file at the destination, if it is the one that is asked for and can stay.
-async fn keep(place: &Arc<Place>, artifact: &Artifact, mode: u32) -> Result<Option<u64>> {
-    let (looking, size) = (Arc::clone(place), artifact.size);
-    let Some((file, size)) = blocking(move || looking.open_candidate(size, mode)).await? else {
-        return Ok(None);
-    };
-    // A file that cannot be read is replaced like one with other bytes.
-    let same = pipeline::hash_file(file).await.is_ok_and(|found| found == artifact.sha256);
-    Ok(same.then_some(size))
 }
 
 /// Runs blocking file operations beside the executor.

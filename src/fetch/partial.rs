@@ -73,20 +73,26 @@ pub(super) struct PartialFile {
     file: Arc<File>,
     size: u64,
     part: u64,
-    /// Bytes of whole parts that are there, for whoever has to decide whether the file is worth keeping.
-    kept: Arc<AtomicU64>,
+    /// Bytes of whole parts that are there, for whoever has to decide whether the file is worth keeping. Nothing where the file
+    /// says nothing of itself.
+    kept: Option<Arc<AtomicU64>>,
 }
 
 impl PartialFile {
     /// Goes on with a file that says what is [`Left`].
     pub(super) fn resume(file: File, left: &Left, kept: Arc<AtomicU64>) -> Self {
         kept.store(left.bytes(), Ordering::Relaxed);
-        Self { file: Arc::new(file), size: left.size, part: left.part, kept }
+        Self { file: Arc::new(file), size: left.size, part: left.part, kept: Some(kept) }
+    }
+
+    /// An empty file for a blob of one part. There is nothing to go on with before all of it is there, so it says nothing of
+    /// itself: of many small files that is a fair part of the work.
+    pub(super) fn in_one_part(file: File, left: &Left) -> Self {
+        Self { file: Arc::new(file), size: left.size, part: left.part, kept: None }
     }
 
     /// Makes an empty file one of a blob.
     pub(super) fn begin(file: File, left: &Left, sha256: &Sha256, kept: Arc<AtomicU64>) -> io::Result<Self> {
-        file.set_len(0)?;
         let mut footer = Vec::with_capacity(FOOTER);
         footer.extend_from_slice(&MAGIC);
         footer.extend_from_slice(&left.size.to_le_bytes());
@@ -98,7 +104,9 @@ impl PartialFile {
 
     /// The file, with nothing but the blob's bytes in it.
     pub(super) fn finished(&self) -> io::Result<&File> {
-        self.file.set_len(self.size)?;
+        if self.kept.is_some() {
+            self.file.set_len(self.size)?;
+        }
         Ok(&self.file)
     }
 }
@@ -111,8 +119,11 @@ impl Output for PartialFile {
     }
 
     fn writer(&self, here: &[u64]) -> Option<Writer> {
-        let (file, kept, mut here) = (Arc::clone(&self.file), Arc::clone(&self.kept), here.to_vec());
+        let (file, mut here) = (Arc::clone(&self.file), here.to_vec());
         let (size, part) = (self.size, self.part);
+        let Some(kept) = self.kept.clone() else {
+            return Some(Box::new(move |offset, bytes| file.write_all_at(bytes, offset)));
+        };
         Some(Box::new(move |offset, bytes| {
             file.write_all_at(bytes, offset)?;
             let index = offset / part;
@@ -173,6 +184,16 @@ mod tests {
         assert_eq!(kept.load(Ordering::Relaxed), 7);
         assert_eq!(partial.finished().expect("cut").metadata().expect("looked").len(), 27);
         assert_eq!(Left::read(&file, &sha256), None);
+    }
+
+    #[test]
+    fn a_file_of_one_part_has_nothing_but_the_bytes() {
+        let file = tempfile::tempfile().expect("a file");
+        let left = Left::nothing(7, 10);
+        let clone = file.try_clone().expect("cloned");
+        let partial = PartialFile::in_one_part(clone, &left);
+        partial.writer(&left.here).expect("a file has one")(0, b"abcdefg").expect("written");
+        assert_eq!(partial.finished().expect("nothing to cut").metadata().expect("looked").len(), 7);
     }
 
     #[test]

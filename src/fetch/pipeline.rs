@@ -1,5 +1,6 @@
 //! Writing and hashing beside the executor: a blocking thread for each, per blob, fed through one bounded queue. The first
-//! touch of a file's pages costs a core twice as much as the hash, so neither waits for the other.
+//! touch of a file's pages costs a core twice as much as the hash, so neither waits for the other. A small blob has one thread
+//! for both, since waking another takes longer than either.
 //!
 //! Not responsible for where bytes come from, nor for the file's name: the threads only ever see an [`Output`].
 
@@ -21,6 +22,9 @@ use crate::model::{Hasher, Sha256};
 /// How many bytes may wait for the thread: enough to keep it busy over a slow moment of the network, little enough that
 /// several transfers side by side stay below 32 MiB.
 const QUEUE_BYTES: u32 = 4 << 20;
+
+/// Up to this size in bytes a blob is written and hashed by one thread: half a millisecond of hashing.
+const SMALL: u64 = 1 << 20;
 
 /// Most that one read of an existing file takes.
 const READ_BYTES: usize = 1 << 20;
@@ -106,17 +110,17 @@ impl<O: Output> Pipeline<O> {
         let (queue, pieces) = mpsc::unbounded_channel();
         let room = Arc::new(Semaphore::new(QUEUE_BYTES as usize));
         let head = Arc::new(Head::default());
-        let (pieces, writer) = match assembly.writer() {
-            Some(write) => {
+        let (pieces, writer, own_write) = match assembly.writer() {
+            Some(write) if assembly.size() > SMALL => {
                 let (written, pieces_written) = mpsc::unbounded_channel();
                 let thread = tokio::task::spawn_blocking(move || write_all(pieces, &written, write));
-                (pieces_written, Some(thread))
+                (pieces_written, Some(thread), None)
             }
-            None => (pieces, None),
+            own_write => (pieces, None, own_write),
         };
         let thread = {
             let head = Arc::clone(&head);
-            tokio::task::spawn_blocking(move || consume(pieces, assembly, &head))
+            tokio::task::spawn_blocking(move || consume(pieces, assembly, own_write, &head))
         };
         Self { queue, room, head: Wanted(head), writer, thread }
     }
@@ -189,9 +193,11 @@ fn write_all(
     Ok(())
 }
 
+/// Takes pieces in, after `write` where no other thread did that.
 fn consume<O: Output>(
     mut pieces: mpsc::UnboundedReceiver<Piece>,
     mut assembly: Assembly<O>,
+    mut write: Option<Writer>,
     head: &Head,
 ) -> io::Result<Outcome<O>> {
     loop {
@@ -206,7 +212,12 @@ fn consume<O: Output>(
             },
         };
         match piece {
-            Some(piece) => assembly.take(piece.offset, piece.bytes)?,
+            Some(piece) => {
+                if let Some(write) = &mut write {
+                    write(piece.offset, &piece.bytes)?;
+                }
+                assembly.take(piece.offset, piece.bytes)?;
+            }
             None => assembly.step()?,
         }
         if head.is_dropped.load(Ordering::Relaxed) {

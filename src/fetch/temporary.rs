@@ -1,30 +1,20 @@
-//! Temporary files: made beside the destination, found again by whoever goes on with the blob, removed otherwise, and swept
-//! up after a process that was killed.
+//! Temporary files: made beside the destination, found again by whoever goes on with the blob, removed otherwise.
 //!
-//! Locks and sweeping are [`crate::files`]' part. Not responsible for what is written.
+//! Locks are [`crate::files`]' part, those of processes that were killed `leftovers.rs`'s. Not responsible for what is written.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 
+use super::leftovers;
 use super::place::Place;
 use crate::files;
 use crate::model::Sha256;
-
-const PREFIX: &[u8] = b".sacker-";
-const SUFFIX: &[u8] = b".partial";
-
-/// Digits of a random name.
-const RANDOM_DIGITS: usize = 32;
-
-/// Digits of a name that another process finds again.
-const SHA256_DIGITS: usize = 64;
 
 /// Only this user can read it.
 const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
@@ -48,7 +38,7 @@ impl Temporary {
     /// Opens the file that belongs to this blob, in which an earlier process may have left something, and locks it. Another
     /// one, new and empty, where somebody holds that file or it is not what such a process makes.
     pub(super) fn open(place: &Arc<Place>, sha256: &Sha256) -> io::Result<(Self, File)> {
-        let name = OsString::from(format!(".sacker-{sha256}.partial"));
+        let name = leftovers::name_of(sha256);
         if let Ok(file) = place.open_beneath(&name, OFlags::RDWR | OFlags::CREATE, PRIVATE)
             && files::claim(&file)?
             && is_own(place, &name, &file)
@@ -56,7 +46,7 @@ impl Temporary {
             return Ok((Self::of(place, name, true, file.try_clone()?), file));
         }
         loop {
-            let name = OsString::from(format!(".sacker-{}.partial", uuid::Uuid::new_v4().simple()));
+            let name = leftovers::random_name();
             let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
             let file = place.open_beneath(&name, flags, PRIVATE)?;
             let temporary = Self::of(place, name, false, file.try_clone()?);
@@ -118,36 +108,4 @@ fn is_named(place: &Place, name: &OsStr, file: &File) -> bool {
         named.is_ok_and(|named| (named.st_dev, named.st_ino) == (found.dev(), found.ino()))
     };
     file.metadata().is_ok_and(same)
-}
-
-/// Removes temporary files that no living process holds, but for those of blobs that are about to be fetched.
-pub(super) fn sweep(place: &Place, wanted: &[Sha256]) {
-    let is_wanted = |name: &OsStr| {
-        digits(name).is_some_and(|digits| wanted.iter().any(|sha256| sha256.to_string().as_bytes() == digits))
-    };
-    files::sweep(place.directory(), |name| is_temporary(name) && !is_wanted(name));
-}
-
-fn digits(name: &OsStr) -> Option<&[u8]> {
-    name.as_bytes().strip_prefix(PREFIX).and_then(|rest| rest.strip_suffix(SUFFIX))
-}
-
-fn is_temporary(name: &OsStr) -> bool {
-    let is_length = |length| matches!(length, RANDOM_DIGITS | SHA256_DIGITS);
-    digits(name).is_some_and(|digits| is_length(digits.len()) && digits.iter().all(u8::is_ascii_hexdigit))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_own_names_are_swept() {
-        let own = format!(".sacker-{}.partial", uuid::Uuid::new_v4().simple());
-        assert!(is_temporary(OsStr::new(&own)));
-        assert!(is_temporary(OsStr::new(&format!(".sacker-{}.partial", Sha256::of(b"x")))));
-        for other in [".sacker-.partial", ".sacker-x.partial", "a.partial", "app.jar", ".sacker-partial"] {
-            assert!(!is_temporary(OsStr::new(other)), "{other}");
-        }
-    }
 }

@@ -15,7 +15,9 @@ use super::settings::Settings;
 use crate::connect::Connect;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
-use crate::fetch::{self, Artifact, Budget, Cache, Fetched, Form, Options, Target, is_absent_blob};
+use crate::fetch::{
+    self, Artifact, Budget, Cache, Fetched, Form, Leftovers, Options, Target, is_absent_blob,
+};
 use crate::ledger::{self, Ledger};
 use crate::store::{self, Store};
 
@@ -97,7 +99,7 @@ pub(super) async fn run(
         durable: settings.fsync,
         keep_when_cancelled: true,
         form: if settings.extract { Form::Unpacked } else { Form::File },
-        also_wanted: artifacts.iter().map(|artifact| artifact.sha256).collect(),
+        leftovers: Arc::new(Leftovers::but_for(artifacts.iter().map(|artifact| artifact.sha256))),
     };
     let work = requests.iter().zip(artifacts).zip(&targets);
     let fetches = work.map(|((request, artifact), target)| run.place(request, artifact, target, &options));

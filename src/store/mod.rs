@@ -40,7 +40,7 @@ mod source;
 mod timing;
 
 pub use collect::{Collect, Deletion, Listed, StoredBlob, StoredManifest, Unfinished, open_for_collection};
-pub use scan::{PartDigests, Scan, part_digests};
+pub use scan::Scan;
 pub use timing::{RESOLUTION, Timing};
 
 /// What is known of a blob without reading it.

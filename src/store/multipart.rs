@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
-use aws_smithy_types::base64;
 use aws_smithy_types::checksum_config::RequestChecksumCalculation;
 use bytes::Bytes;
 use futures::stream::{FuturesUnordered, StreamExt as _};
@@ -13,13 +12,12 @@ use tokio_util::task::TaskTracker;
 
 use super::PutOutcome;
 use super::parts::part_size;
-use super::s3::{Refused, S3Store, WRITE, other_bytes, refused};
+use super::s3::{Refused, S3Store, WRITE, damaged, refused};
 use super::sending::Sent;
-use super::source::{Promise, Source, blocking};
+use super::source::Source;
 use crate::aws::status_and_code;
 use crate::crash_point::around;
 use crate::error::{Error, Meaning, Result};
-use crate::model::Sha256;
 
 /// How much is held in memory at most, besides the part that is being read.
 const IN_FLIGHT: u64 = 48 << 20;
@@ -30,63 +28,23 @@ const GIVE_UP: Duration = Duration::from_secs(3);
 /// How long a server is given to notice that a connection with half a part is gone.
 const SETTLE: Duration = Duration::from_millis(200);
 
-/// How the server tells that a part is what was read here.
+/// Sends the file in parts, and hashes it meanwhile: that it has the right bytes is known before the upload is completed.
 ///
-/// Either way the payload is not signed, which would hash it here: the checksum is a header, and that is signed.
-#[derive(Debug, Clone, Copy)]
-enum Check<'d> {
-    /// By the digest of each part, known from the pass that also gave that of the whole. So a part that the server takes is
-    /// the one that was hashed then, and nothing is hashed while it is sent. A server that hashes the payload for a signature
-    /// as well would do it twice.
-    Digests(&'d [Sha256]),
-    /// The parts are hashed here, as a whole, while they are sent: that the file has the right bytes is known before the
-    /// upload is completed. What is left is damage on the way, and the cheapest checksum that servers compare finds it: CRC32
-    /// runs at more than 10 GB/s where SHA-256 runs at 2. The SDK sends it as a header, not as a trailer (which several
-    /// servers refuse), since the part is in memory.
-    Crc32,
-}
-
-impl Check<'_> {
-    fn algorithm(self) -> ChecksumAlgorithm {
-        match self {
-            Self::Digests(_) => ChecksumAlgorithm::Sha256,
-            Self::Crc32 => ChecksumAlgorithm::Crc32,
-        }
-    }
-
-    /// The digest that the part with this number, from 1, must have; nothing where it may have any.
-    ///
-    /// # Errors
-    /// `Corrupt` when there should be no such part.
-    fn digest(self, number: i32, promise: &Promise) -> Result<Option<Sha256>> {
-        let Self::Digests(digests) = self else { return Ok(None) };
-        let index = usize::try_from(number - 1).unwrap_or(usize::MAX);
-        digests.get(index).copied().map(Some).ok_or_else(|| promise.broken())
-    }
-}
-
-/// Sends the file in parts. With the `digests` of all parts nothing is hashed; else all of it is.
+/// What is left is damage on the way, and the cheapest checksum that servers compare finds it: CRC32 runs at more than 10 GB/s
+/// where SHA-256 runs at 2. The SDK sends it as a header, which is signed, so that the payload need not be, and not as a
+/// trailer (which several servers refuse), since the part is in memory.
 ///
 /// # Cancellation
 /// Dropping the future gives the parts up in the background, while the runtime lives ([`Store::settle`] waits for it).
 /// Where that does not happen the bucket's own rule for incomplete uploads has to; nothing is visible either way.
 ///
 /// [`Store::settle`]: super::Store::settle
-pub(super) async fn put(
-    store: &S3Store,
-    key: &str,
-    source: Source,
-    digests: Option<&[Sha256]>,
-    sent: &Arc<Sent>,
-) -> Result<PutOutcome> {
-    let (check, source) = match digests {
-        Some(digests) => (Check::Digests(digests), source.not_hashed()),
-        None => (Check::Crc32, source),
-    };
+pub(super) async fn put(store: &S3Store, key: &str, source: Source, sent: &Arc<Sent>) -> Result<PutOutcome> {
     let bucket = &store.bucket;
     let request = bucket.client.create_multipart_upload().bucket(&bucket.name).key(bucket.key(key));
     // Servers refuse parts with another kind of checksum than the upload was begun with.
-    let request = request.content_type("application/octet-stream").checksum_algorithm(check.algorithm());
+    let request =
+        request.content_type("application/octet-stream").checksum_algorithm(ChecksumAlgorithm::Crc32);
     let created = around("store.s3.create", request.send()).await;
     let created = created.map_err(|error| bucket.error(WRITE, key, &error))?;
     let Some(id) = created.upload_id() else {
@@ -102,7 +60,7 @@ pub(super) async fn put(
         giving_up: store.giving_up.clone(),
     };
     let size = source.promise().size;
-    let outcome = match send(store, key, &upload, source, check, sent).await {
+    let outcome = match send(store, key, &upload, source, sent).await {
         Ok(parts) => complete(store, key, &upload, parts, size).await,
         Err(error) => Err(error),
     };
@@ -120,11 +78,9 @@ async fn send(
     key: &str,
     upload: &Upload,
     source: Source,
-    check: Check<'_>,
     sent: &Arc<Sent>,
 ) -> Result<Vec<CompletedPart>> {
-    let promise = source.promise().clone();
-    let part_size = part_size(promise.size);
+    let part_size = part_size(source.promise().size);
     let at_once = usize::try_from((IN_FLIGHT / part_size).clamp(1, 6)).unwrap_or(1);
     let most = usize::try_from(part_size).unwrap_or(usize::MAX);
     let mut running = FuturesUnordered::new();
@@ -152,12 +108,7 @@ async fn send(
             }
             Step::Read(Ok((bytes, source))) => {
                 number += 1;
-                let digest = match check.digest(number, &promise) {
-                    Ok(digest) => digest,
-                    Err(error) => break Err(error),
-                };
-                let part = Part { number, bytes, digest };
-                running.push(send_part(store, key, upload, part, &promise, sent));
+                running.push(send_part(store, key, upload, number, bytes, sent));
                 reading = Some(Box::pin(source.next_off_executor(most)));
             }
             Step::Sent(Ok(part)) => completed.push(part),
@@ -179,54 +130,35 @@ enum Step {
     Sent(Result<CompletedPart>),
 }
 
-/// A part to be sent.
-struct Part {
-    /// From 1.
-    number: i32,
-    bytes: Bytes,
-    digest: Option<Sha256>,
-}
-
+/// Sends the part with this `number`, from 1.
 async fn send_part(
     store: &S3Store,
     key: &str,
     upload: &Upload,
-    part: Part,
-    promise: &Promise,
+    number: i32,
+    bytes: Bytes,
     sent: &Arc<Sent>,
 ) -> Result<CompletedPart> {
-    let Part { number, bytes, digest } = part;
-    let checksum = digest.map(|digest| base64::encode(digest.as_bytes()));
-    // Without a digest the SDK adds a CRC32, which it otherwise leaves out for servers that are not AWS.
+    // Adds the CRC32, which the SDK otherwise leaves out for servers that are not AWS.
     let settings = store
         .transfer(bytes.len() as u64)
         .request_checksum_calculation(RequestChecksumCalculation::WhenSupported);
     let request = upload.client.upload_part().bucket(&upload.bucket).key(&upload.key).upload_id(&upload.id);
-    let request = request.part_number(number).set_checksum_sha256(checksum.clone());
-    let request = request.body(sent.body(bytes.clone())).customize();
+    let request = request.part_number(number).body(sent.body(bytes)).customize();
     let request = request.disable_payload_signing().config_override(settings);
     let taken = match around("store.s3.part", request.send()).await {
         Ok(taken) => taken,
         Err(error) => {
             let meant = store.bucket.error(WRITE, key, &error);
             return Err(match refused(&error) {
-                Refused::OtherBytes => other_bytes(bytes, digest, promise, meant).await,
+                Refused::OtherBytes => damaged(meant),
                 _ => meant,
             });
         }
     };
-    if let Some(digest) = digest
-        && taken.checksum_sha256().is_none()
-    {
-        // A server that does not say what it compared knows no such checksums: then it has to be done here.
-        if blocking(move || Ok(Sha256::of(&bytes) != digest)).await? {
-            return Err(promise.broken());
-        }
-    }
     Ok(CompletedPart::builder()
         .part_number(number)
         .set_e_tag(taken.e_tag().map(str::to_owned))
-        .set_checksum_sha256(checksum)
         .set_checksum_crc32(taken.checksum_crc32().map(str::to_owned))
         .build())
 }
@@ -316,22 +248,5 @@ impl Drop for Upload {
             };
             self.giving_up.spawn(upload.abort());
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_part_more_than_there_were_is_a_file_that_changed() {
-        let digests = [Sha256::of(b"one"), Sha256::of(b"two")];
-        let promise = Promise::new("file".into(), Sha256::of(b"onetwo"), 6);
-        let check = Check::Digests(&digests);
-        assert_eq!(check.digest(1, &promise).expect("a part"), Some(digests[0]));
-        assert_eq!(check.digest(2, &promise).expect("a part"), Some(digests[1]));
-        let error = check.digest(3, &promise).expect_err("no such part");
-        assert!(matches!(error.meaning(), Meaning::Corrupt { .. }), "{error:?}");
-        assert_eq!(Check::Crc32.digest(3, &promise).expect("any part"), None);
     }
 }

@@ -21,9 +21,9 @@ use futures::stream::{self, StreamExt as _};
 use tokio::sync::OnceCell;
 use tokio_util::task::TaskTracker;
 
-use super::parts::{SINGLE_MAX, part_size};
+use super::parts::SINGLE_MAX;
 use super::sending::Sent;
-use super::source::{Promise, Source, blocking};
+use super::source::Source;
 use super::timing::Timing;
 use super::{BlobFile, BlobInfo, BlobReader, Progress, PutOutcome, Store, multipart};
 use crate::aws::bucket::{Bucket, Operation};
@@ -127,8 +127,7 @@ impl S3Store {
     }
 
     async fn put_single(&self, key: &str, source: Source, sent: &Arc<Sent>) -> Result<PutOutcome> {
-        let promise = source.promise().clone();
-        let (size, digest) = (promise.size, promise.sha256);
+        let (size, digest) = (source.promise().size, source.promise().sha256);
         // One byte more than expected, so that a file that grew is noticed.
         let most = usize::try_from(size).unwrap_or(usize::MAX).saturating_add(1);
         let (bytes, source) = source.next_off_executor(most).await?;
@@ -141,7 +140,8 @@ impl S3Store {
                 .checksum_sha256(base64::encode(digest.as_bytes()))
                 .set_if_none_match(self.condition())
                 .body(sent.body(bytes.clone()));
-            // See `multipart::Check`: the digest is a signed header, and the server compares the bytes with it.
+            // The digest is a signed header, and the server compares the bytes with it: a signature of the payload would only
+            // have it hashed twice.
             let request = request.customize().disable_payload_signing().config_override(self.transfer(size));
             match around("store.s3.put", request.send()).await {
                 Ok(_) => return Ok(PutOutcome::Uploaded),
@@ -151,7 +151,7 @@ impl S3Store {
                     Refused::OtherWriter if backoff.pause().await => {}
                     Refused::OtherBytes => {
                         let meant = self.bucket.error(WRITE, key, &error);
-                        return Err(other_bytes(bytes, Some(digest), &promise, meant).await);
+                        return Err(damaged(meant));
                     }
                     _ => return Err(self.bucket.error(WRITE, key, &error)),
                 },
@@ -180,27 +180,17 @@ impl S3Store {
     }
 }
 
-/// The error that it is when a server says that it got other bytes than were announced. `sent` tells whether the file has
-/// others by now than those with `digest`, or whether they were damaged on the way; without a digest they were hashed when they
-/// were read, and it can only be the way.
-pub(super) async fn other_bytes(
-    sent: Bytes,
-    digest: Option<Sha256>,
-    promise: &Promise,
-    refusal: Error,
-) -> Error {
-    match blocking(move || Ok(digest.is_none_or(|digest| Sha256::of(&sent) == digest))).await {
-        Ok(false) => promise.broken(),
-        Ok(true) => {
-            let why = "the server received other bytes than were sent".to_owned();
-            let key = refusal.key().unwrap_or_default().to_owned();
-            Error::new(Meaning::Corrupt { why }, WRITE.words)
-                .with_key(key)
-                .with_hint("nothing was stored; run the command again, and suspect what is between here and the server")
-                .with_source(refusal)
-        }
-        Err(error) => error,
-    }
+/// The error that it is when a server says that it got other bytes than were announced. The file had the right ones: it is hashed
+/// before a server may call anything complete.
+pub(super) fn damaged(refusal: Error) -> Error {
+    let why = "the server received other bytes than were sent".to_owned();
+    let key = refusal.key().unwrap_or_default().to_owned();
+    Error::new(Meaning::Corrupt { why }, WRITE.words)
+        .with_key(key)
+        .with_hint(
+            "nothing was stored; run the command again, and suspect what is between here and the server",
+        )
+        .with_source(refusal)
 }
 
 /// What is known of a blob, and when that was so by the server's clock.
@@ -310,8 +300,7 @@ impl Store for S3Store {
         if blob.size <= SINGLE_MAX {
             sent.report(blob.size, progress, self.put_single(&key, source, &sent)).await
         } else {
-            let digests = blob.known().and_then(|scan| scan.part_digests(part_size(blob.size)));
-            let put = Box::pin(multipart::put(self, &key, source, digests, &sent));
+            let put = Box::pin(multipart::put(self, &key, source, &sent));
             sent.report(blob.size, progress, put).await
         }
     }

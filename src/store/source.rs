@@ -19,7 +19,7 @@ use crate::model::{Hasher, Sha256};
 pub(super) struct Source {
     from: Origin,
     promise: Promise,
-    /// Nothing where somebody else compares the bytes with their digest.
+    /// Nothing where the bytes were hashed before.
     hasher: Option<Hasher>,
     read: u64,
 }
@@ -41,12 +41,8 @@ pub(super) struct Promise {
 }
 
 impl Promise {
-    pub(super) fn new(path: PathBuf, sha256: Sha256, size: u64) -> Self {
-        Self { path, sha256, size }
-    }
-
     /// That it is not kept.
-    pub(super) fn broken(&self) -> Error {
+    fn broken(&self) -> Error {
         let why =
             format!("the file is not {} bytes with sha256 {}; it changed meanwhile", self.size, self.sha256);
         Error::new(Meaning::Corrupt { why }, "store the file")
@@ -61,7 +57,7 @@ impl Source {
     /// # Errors
     /// `Local` when the file cannot be opened.
     pub(super) async fn open(blob: BlobFile<'_>) -> Result<Self> {
-        let promise = Promise::new(blob.path.to_owned(), blob.sha256, blob.size);
+        let promise = Promise { path: blob.path.to_owned(), sha256: blob.sha256, size: blob.size };
         if let Some(bytes) = blob.known().and_then(Scan::bytes) {
             // These very bytes were hashed; nobody can have changed them.
             return Ok(Self { from: Origin::Memory(bytes.clone()), promise, hasher: None, read: 0 });
@@ -72,12 +68,6 @@ impl Source {
             Ok(Self { from: Origin::File(file), promise, hasher: Some(Hasher::default()), read: 0 })
         })
         .await
-    }
-
-    /// The same, not hashed: only for whoever has every byte compared elsewhere.
-    #[cfg(feature = "store-s3")]
-    pub(super) fn not_hashed(self) -> Self {
-        Self { hasher: None, ..self }
     }
 
     /// What the file is expected to hold.
@@ -140,7 +130,7 @@ impl Source {
         blocking(move || self.next(most).map(|bytes| (bytes, self))).await
     }
 
-    /// Whether all that was read is what was promised, as far as it was hashed here. To be asked at the end of the bytes.
+    /// Whether all that was read is what was promised. To be asked at the end of the bytes.
     ///
     /// # Errors
     /// `Corrupt` when size or digest differ.

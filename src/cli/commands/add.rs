@@ -13,7 +13,7 @@ use crate::cli::session::Session;
 use crate::error::{Error, Meaning, Result};
 use crate::model::{NewVersion, PackageName, Sha256, Version};
 use crate::publish::{Ensured, Publisher};
-use crate::store::{self, PartDigests, PutOutcome};
+use crate::store::PutOutcome;
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -55,14 +55,13 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
     let expected = args.sha256.as_deref().map(str::parse::<Sha256>).transpose()?;
     // Both must be configured before a byte is read.
     session.configuration.ledger()?;
-    let stores = &session.configuration.store()?.value;
-    let part_digests = if args.dry_run { PartDigests::No } else { store::part_digests(stores) };
+    session.configuration.store()?;
 
-    let mut source = open(args, part_digests, session).await?;
+    let mut source = open(args, session).await?;
     // A known digest saves this pass: the store checks it while it sends.
     let mut sha256 = match expected {
         Some(expected) if source.scan.is_none() && !args.dry_run => expected,
-        _ => hash(&mut source, part_digests, session).await?,
+        _ => hash(&mut source, session).await?,
     };
     check_digest(&source, expected)?;
     if args.dry_run {
@@ -76,7 +75,7 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
     let ensured = match upload(&source, sha256, &publisher, session).await {
         Err(error) if expected.is_some() && matches!(error.meaning(), Meaning::Corrupt { .. }) => {
             // The store saw other bytes than asked for. Whether the file ever had the digest, one more pass tells.
-            hash(&mut source, PartDigests::No, session).await?;
+            hash(&mut source, session).await?;
             check_digest(&source, expected)?;
             return Err(error.into());
         }
@@ -84,7 +83,7 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
     };
     if source.scan.is_none() && ensured.outcome == PutOutcome::AlreadyThere {
         // Nothing was sent, so nobody has compared the file with its digest yet.
-        sha256 = hash(&mut source, PartDigests::No, session).await?;
+        sha256 = hash(&mut source, session).await?;
         check_digest(&source, expected)?;
     }
     let new = NewVersion {
@@ -105,14 +104,14 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
     session.printer.line_or(args.output.format, &VersionItem::new(published.record, &[]), &version)
 }
 
-async fn open(args: &Args, part_digests: PartDigests, session: &Session<'_>) -> Result<Source> {
+async fn open(args: &Args, session: &Session<'_>) -> Result<Source> {
     if args.file.as_os_str() != "-" {
         return Source::of_file(&args.package, &args.file, args.name.as_deref())
             .map_err(|error| swapped(error, args));
     }
     let shown = args.name.as_deref().unwrap_or("-");
     let progress = Progress::new(session.printer, &session.connect.clock, "reading", shown, None);
-    Source::of_stdin(args.name.as_deref(), part_digests, move |bytes| progress.advance(bytes)).await
+    Source::of_stdin(args.name.as_deref(), move |bytes| progress.advance(bytes)).await
 }
 
 /// `sacker add FILE PACKAGE` is a common slip.
@@ -124,7 +123,7 @@ fn swapped(error: Error, args: &Args) -> Error {
     error
 }
 
-async fn hash(source: &mut Source, part_digests: PartDigests, session: &Session<'_>) -> Result<Sha256> {
+async fn hash(source: &mut Source, session: &Session<'_>) -> Result<Sha256> {
     if let Some(sha256) = source.sha256() {
         return Ok(sha256);
     }
@@ -132,7 +131,7 @@ async fn hash(source: &mut Source, part_digests: PartDigests, session: &Session<
     let progress =
         Arc::new(Progress::new(session.printer, &session.connect.clock, "hashing", &source.basename, size));
     let hashing = Arc::clone(&progress);
-    source.hash(part_digests, move |bytes| hashing.advance(bytes)).await
+    source.hash(move |bytes| hashing.advance(bytes)).await
 }
 
 async fn upload(

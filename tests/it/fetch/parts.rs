@@ -4,12 +4,13 @@ use std::fs;
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sacker::exit::Exit;
-use sacker::fetch::{Options, Patience, Target, copy, fetch_with};
+use sacker::fetch::{Leftovers, Options, Patience, Target, copy, fetch_with};
 use sacker::model::Sha256;
 use tempfile::TempDir;
 
@@ -169,10 +170,10 @@ async fn what_no_process_left_is_not_gone_on_with() {
 #[tokio::test]
 async fn another_blob_takes_the_place_and_a_wanted_one_keeps_it() {
     let (blob, small) = (large(), Bytes::from_static(b"small"));
-    for (also_wanted, stays) in [(vec![], false), (vec![Sha256::of(&blob)], true)] {
+    for (wanted, stays) in [(None, false), (Some(Sha256::of(&blob)), true)] {
         let directory = interrupted(&blob).await;
         let store = FaultyStore::new(&[&small], &[Fault::None]);
-        let options = Options { also_wanted, ..options(0) };
+        let options = Options { leftovers: Arc::new(Leftovers::but_for(wanted)), ..options(0) };
         let target = Target::directory(directory.path());
         fetch_with(&store, &artifact(&small), &target, &options, &|_| {}).await.expect("the blob");
         assert_eq!(names(directory.path()).contains(&partial(&blob)), stays);
