@@ -14,6 +14,7 @@ mod evidence;
 mod faultgate;
 mod fetch;
 mod histories;
+mod images;
 mod init;
 mod ledgers;
 mod legacy;
