@@ -90,6 +90,12 @@ fn parsed(bytes: &[u8]) -> Value {
     serde_json::from_slice(bytes).expect("JSON")
 }
 
+/// The digest by which a registry knows the image.
+pub(crate) fn manifest_digest(archive: &Path) -> String {
+    let index = parsed(&layout(archive)["index.json"]);
+    index["manifests"][0]["digest"].as_str().expect("a digest").to_owned()
+}
+
 #[rstest]
 #[case::init(INIT, &["sacker-init"])]
 #[case::sacker(SACKER, &["kubectl-sacker", "sacker", "sacker-operator"])]

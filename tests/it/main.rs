@@ -27,6 +27,7 @@ mod probe;
 mod secrets;
 mod skew;
 mod stores;
+mod supply_chain;
 mod support;
 mod tls;
 mod transcripts;
