@@ -27,11 +27,13 @@ fn steps(job: &Value) -> &[Value] {
 }
 
 #[test]
-fn rights_are_given_to_jobs_one_by_one() {
+fn jobs_have_rights_one_by_one_and_an_end() {
     let workflows = workflows();
     assert!(workflows.len() >= 2);
     for (name, _, workflow) in &workflows {
         assert_eq!(workflow["permissions"], Value::Object(Map::new()), "{name}: nothing for all jobs");
+        // Without the name, a failure inside a pipe is none.
+        assert_eq!(workflow["defaults"]["run"]["shell"], "bash", "{name}");
         for (job, content) in jobs(workflow) {
             let given = content["permissions"].as_object();
             let given = given.unwrap_or_else(|| panic!("{name}: job {job} does not say what it may"));
@@ -95,7 +97,7 @@ fn a_release_is_checked_before_anything_is_published() {
     assert!(runs("version", r#"release/version "$GITHUB_REF_NAME""#));
     assert_eq!(jobs["ci"]["uses"], "./.github/workflows/ci.yaml");
     let needs = jobs["publish"]["needs"].as_array().expect("a list");
-    for job in ["version", "ci", "build"] {
+    for job in ["version", "ci", "build", "chart"] {
         assert!(needs.iter().any(|need| need == job), "publish does not wait for {job}");
     }
     assert_eq!(jobs["publish"]["environment"], "release", "nobody is asked");
