@@ -139,7 +139,7 @@ fn the_programs_of_an_image_run(#[case] name: &str, #[case] programs: &[&str]) {
     let Some(root) = beside(name, "") else { return };
     for program in programs {
         let called = program.replace("kubectl-", "kubectl ");
-        for (argument, says) in [("--version", env!("CARGO_PKG_VERSION")), ("--help", &called)] {
+        for (argument, says) in [("--version", env!("CARGO_PKG_VERSION")), ("--help", called.as_str())] {
             let output = Command::new(root.join(program)).arg(argument).env_clear().output();
             let output = output.expect("it starts");
             let stdout = String::from_utf8_lossy(&output.stdout);
