@@ -24,10 +24,15 @@ help: ## Print this list
 demo: ## Promote a package end to end on a real API server (DEMO_LEDGER=file, dynamo, s3, zk or git; DEMO_STORE=file, s3 or hdfs)
 	@demo/run
 
+# Which images `make image` builds.
+IMAGES ?= init sacker
+# What is measured of the operator is built by itself; the rest needs no image but that of the init container.
+bench: IMAGES = init
+
 .PHONY: image
-image: ## Build the image of sacker-init, an OCI layout: target/image/sacker-init.tar (IMAGE names it; no daemon needed)
-	$(say) "building the static sacker-init and its image"
-	@image/run
+image: ## Build the images target/image/{sacker,sacker-init}.tar, OCI layouts (IMAGES=init for one, IMAGE_PREFIX names them; no daemon)
+	$(say) "building static binaries and their images: $(IMAGES)"
+	@image/run $(IMAGES)
 
 .PHONY: test
 test: testbed image ## Run all tests against the real servers of the test bed
@@ -61,7 +66,7 @@ bench: testbed image ## Measure downloads and uploads beside other programs, the
 	esac
 	@status=0; \
 	if [[ '$(ONLY)' != op-* ]]; then \
-		SACKER_BENCH_INIT=$(TARGET)/image/root/sacker-init SACKER_BENCH_OPERATOR=$(TARGET)/operator/sacker-operator \
+		SACKER_BENCH_INIT=$(TARGET)/image/sacker-init/sacker-init SACKER_BENCH_OPERATOR=$(TARGET)/operator/sacker-operator \
 			$(TARGET)/release/examples/bench \
 			$(if $(ONLY),--only $(ONLY),--docs docs) $(BENCH_FLAGS) || status=$$?; \
 	fi; \

@@ -37,4 +37,5 @@ mod rivals;
 mod rollout;
 mod scale;
 mod startup;
+mod upgrade;
 mod waiting;
