@@ -27,6 +27,7 @@ mod secrets;
 mod skew;
 mod stores;
 mod support;
+mod threats;
 mod tls;
 mod transcripts;
 mod upkeep;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::bench::{Bench, say};
+use super::bench::{Bench, say, shared};
 use super::process::Operator;
 use crate::support::cluster::{Cluster, LEDGER, PACKAGE, PATIENCE, TAG};
 use crate::support::faultgate::{Action, Entry, Gate, Match, Rule};
@@ -203,4 +203,15 @@ async fn metrics_are_open_metrics_without_names() {
     }
     let (code, _) = operator.get("/nonsense").expect("it answers");
     assert_eq!(code, 404);
+}
+
+#[test]
+fn only_get_is_answered() {
+    let Some((_, operator)) = shared() else { return };
+    for path in ["/healthz", "/readyz", "/metrics"] {
+        for method in ["POST", "PUT", "PATCH", "DELETE"] {
+            let (code, _) = operator.ask(method, path).expect("it answers");
+            assert_eq!(code, 405, "{method} {path}");
+        }
+    }
 }
