@@ -87,7 +87,7 @@ bench-operator:
 	@sed 's/^SUMMARY //' target/bench/summary
 
 .PHONY: lint
-lint: ## Check format, clippy and docs per feature set, and the dependency graph
+lint: ## Check format, clippy and docs per feature set, the dependency graph, and the links of docs/
 	$(say) "format"
 	cargo fmt --check
 	$(say) "clippy: all features, all targets"
@@ -104,6 +104,8 @@ lint: ## Check format, clippy and docs per feature set, and the dependency graph
 	lint/graph
 	$(say) "file sizes"
 	lint/sizes
+	$(say) "pages and links of docs/"
+	lint/docs
 
 .PHONY: generate
 generate: ## Remake the generated files: crds/, and the reference in docs/cli.md

@@ -29,6 +29,7 @@ mod skew;
 mod stores;
 mod supply_chain;
 mod support;
+mod threats;
 mod tls;
 mod transcripts;
 mod upkeep;

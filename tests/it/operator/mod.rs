@@ -35,6 +35,7 @@ mod refusals;
 mod restart;
 mod rivals;
 mod rollout;
+mod samples;
 mod scale;
 mod startup;
 mod upgrade;

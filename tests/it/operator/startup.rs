@@ -1,8 +1,9 @@
 //! The process: what it waits for, how it ends, what it tells about itself.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use super::bench::{Bench, say};
+use super::bench::{Bench, say, shared};
 use super::process::Operator;
 use crate::support::cluster::{Cluster, LEDGER, PACKAGE, PATIENCE, TAG};
 use crate::support::faultgate::{Action, Entry, Gate, Match, Rule};
@@ -201,6 +202,37 @@ async fn metrics_are_open_metrics_without_names() {
     {
         assert!(!body.contains(secret), "'{secret}' stands in the metrics");
     }
+    assert_documented(body);
     let (code, _) = operator.get("/nonsense").expect("it answers");
     assert_eq!(code, 404);
+}
+
+/// The table of `docs/operations.md` has the metrics that are served, and no others.
+fn assert_documented(body: &str) {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md");
+    let page = std::fs::read_to_string(path).expect("the page");
+    let documented: BTreeSet<&str> =
+        page.lines().filter_map(|line| line.strip_prefix("| `sacker_")?.split('`').next()).collect();
+    let shown = body.lines().filter_map(|line| line.strip_prefix("# TYPE sacker_")?.split_once(' '));
+    let mut shown: BTreeSet<String> = shown
+        .map(|(name, kind)| match kind {
+            "counter" => format!("{name}_total"),
+            "info" => format!("{name}_info"),
+            _ => name.to_owned(),
+        })
+        .collect();
+    // Not there before the first failure.
+    shown.insert("reconcile_failures_total".to_owned());
+    assert_eq!(documented, shown.iter().map(String::as_str).collect());
+}
+
+#[test]
+fn only_get_is_answered() {
+    let Some((_, operator)) = shared() else { return };
+    for path in ["/healthz", "/readyz", "/metrics"] {
+        for method in ["POST", "PUT", "PATCH", "DELETE"] {
+            let (code, _) = operator.ask(method, path).expect("it answers");
+            assert_eq!(code, 405, "{method} {path}");
+        }
+    }
 }

@@ -85,6 +85,11 @@ fn the_tour() {
     check(&root().join("docs/tour.md"));
 }
 
+#[test]
+fn the_quickstart() {
+    check(&root().join("docs/quickstart.md"));
+}
+
 fn read(name: &str) -> Document {
     let text = fs::read_to_string(folder().join(name)).expect("the document can be read");
     Document::parse(&text).unwrap_or_else(|why| panic!("{name}: {why}"))
