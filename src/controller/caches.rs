@@ -221,16 +221,19 @@ pub(super) fn watch(
             route::namespace(context, change);
         },
     ));
-    watches.spawn(follow(
-        context,
-        "ConfigMap",
-        ours,
-        writers.config_maps,
-        lists.one_more(),
-        |context, change| {
-            route::config_map(context, change);
-        },
-    ));
+    // Who publishes nothing needs no right to read what others did.
+    if context.runs(Name::Resolver) {
+        watches.spawn(follow(
+            context,
+            "ConfigMap",
+            ours,
+            writers.config_maps,
+            lists.one_more(),
+            |context, change| {
+                route::config_map(context, change);
+            },
+        ));
+    }
     if context.runs(Name::Rollout) {
         watches.spawn(follow_workloads::<Deployment>(context, "Deployment", seconds));
         watches.spawn(follow_workloads::<StatefulSet>(context, "StatefulSet", seconds));
