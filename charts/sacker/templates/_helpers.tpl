@@ -1,7 +1,7 @@
 {{/* Labels that choose the pods of a component: dict root, component. */}}
 {{- define "sacker.selector" -}}
 app.kubernetes.io/name: sacker
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
