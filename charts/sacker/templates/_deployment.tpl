@@ -79,6 +79,9 @@ spec:
         {{- with $values.pollInterval }}
         - --poll-interval={{ . }}
         {{- end }}
+        {{- with $values.watchNamespace }}
+        - --watch-namespace={{ . }}
+        {{- end }}
         {{- with $values.clusterName }}
         - --cluster-name={{ . }}
         {{- end }}

@@ -1,27 +1,31 @@
-{{/* What these controllers may do in the cluster; all but the lease. The operator's is config/rbac/operator.yaml: dict root, component, controllers. */}}
-{{- define "sacker.clusterRole" -}}
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata:
-  name: sacker-{{ .component }}
-  labels:
-    {{- include "sacker.labels" . | nindent 4 }}
-rules:
+{{/* What these controllers may do beyond namespaces: dict root, controllers. With its kin below and the lease, config/rbac/operator.yaml. */}}
+{{- define "sacker.clusterRules" -}}
 - apiGroups: [sacker.dev]
-  resources: [sackerledgers, sackerpackages, sackertags]
+  resources: [sackerledgers]
   verbs: [get, list, watch]
-# Labels decide on access; only metadata is read.
-- apiGroups: [""]
-  resources: [namespaces]
-  verbs: [get, list, watch]
-- apiGroups: [events.k8s.io]
-  resources: [events]
-  verbs: [create]
 {{- if has "ledger" .controllers }}
 - apiGroups: [sacker.dev]
   resources: [sackerledgers/status]
   verbs: [patch]
 {{- end }}
+# Labels decide on access; only metadata is read.
+- apiGroups: [""]
+  resources: [namespaces]
+  {{- with .root.Values.watchNamespace }}
+  # The other one names the cluster by its uid.
+  resourceNames: [kube-system, {{ . }}]
+  {{- end }}
+  verbs: [get, list, watch]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create]
+{{- end }}
+
+{{/* What they may do in the namespaces that they look after: dict root, controllers. */}}
+{{- define "sacker.objectRules" -}}
+- apiGroups: [sacker.dev]
+  resources: [sackerpackages, sackertags]
+  verbs: [get, list, watch]
 {{- if has "resolver" .controllers }}
 - apiGroups: [sacker.dev]
   resources: [sackerpackages/status]
@@ -48,57 +52,67 @@ rules:
 {{- end }}
 {{- end }}
 
-{{/* The lease, and who has these rights: dict root, component, account. */}}
-{{- define "sacker.bindings" -}}
-{{- $name := printf "sacker-%s" .component -}}
-{{- $namespace := .root.Release.Namespace -}}
+{{/* A ClusterRole or Role, and who has it: dict root, component, account, name, namespace ("" for the cluster), rules. */}}
+{{- define "sacker.grant" -}}
+{{- $kind := ternary "Role" "ClusterRole" (ne .namespace "") -}}
 apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
+kind: {{ $kind }}
 metadata:
-  name: {{ $name }}
+  name: {{ .name }}
+  {{- with .namespace }}
+  namespace: {{ . }}
+  {{- end }}
+  labels:
+    {{- include "sacker.labels" . | nindent 4 }}
+rules:
+{{ .rules }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: {{ $kind }}Binding
+metadata:
+  name: {{ .name }}
+  {{- with .namespace }}
+  namespace: {{ . }}
+  {{- end }}
   labels:
     {{- include "sacker.labels" . | nindent 4 }}
 roleRef:
   apiGroup: rbac.authorization.k8s.io
-  kind: ClusterRole
-  name: {{ $name }}
+  kind: {{ $kind }}
+  name: {{ .name }}
 subjects:
 - kind: ServiceAccount
   name: {{ .account }}
-  namespace: {{ $namespace }}
+  namespace: {{ .root.Release.Namespace }}
+{{- end }}
+
+{{/* All rights of a component: dict root, component, account, controllers. */}}
+{{- define "sacker.rights" -}}
+{{- $name := printf "sacker-%s" .component -}}
+{{- $watched := .root.Values.watchNamespace -}}
+{{- $wide := include "sacker.clusterRules" . -}}
+{{- $objects := include "sacker.objectRules" . -}}
+{{- if $watched -}}
+{{ include "sacker.grant" (merge (dict "name" $name "namespace" "" "rules" $wide) .) }}
+---
+{{ include "sacker.grant" (merge (dict "name" (printf "%s-objects" $name) "namespace" $watched "rules" $objects) .) }}
+{{- else -}}
+{{ include "sacker.grant" (merge (dict "name" $name "namespace" "" "rules" (printf "%s\n%s" $wide $objects)) .) }}
+{{- end }}
 {{- if .root.Values.leaderElection.enabled }}
 ---
-apiVersion: rbac.authorization.k8s.io/v1
-kind: Role
-metadata:
-  name: {{ $name }}
-  namespace: {{ $namespace }}
-  labels:
-    {{- include "sacker.labels" . | nindent 4 }}
-rules:
+{{ include "sacker.grant" (merge (dict "name" $name "namespace" .root.Release.Namespace "rules" (include "sacker.leaseRules" $name)) .) }}
+{{- end }}
+{{- end }}
+
+{{/* The lease of this name. */}}
+{{- define "sacker.leaseRules" -}}
 # A creation cannot be bound to a name.
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
   verbs: [create]
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
-  resourceNames: [{{ $name }}]
+  resourceNames: [{{ . }}]
   verbs: [get, update]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata:
-  name: {{ $name }}
-  namespace: {{ $namespace }}
-  labels:
-    {{- include "sacker.labels" . | nindent 4 }}
-roleRef:
-  apiGroup: rbac.authorization.k8s.io
-  kind: Role
-  name: {{ $name }}
-subjects:
-- kind: ServiceAccount
-  name: {{ .account }}
-  namespace: {{ $namespace }}
-{{- end }}
 {{- end }}

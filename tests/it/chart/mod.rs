@@ -9,3 +9,4 @@ mod network;
 mod observed;
 mod rendered;
 mod rights;
+mod scope;

@@ -13,16 +13,21 @@ use crate::support::cluster::{Cluster, PATIENCE};
 /// Line by line what each account may do; to read before a release.
 const GOLDEN: &str = include_str!("rights.txt");
 
-/// Controllers of the operator, and whether the rollout controller runs beside it.
-const SETS: [(&str, bool); 5] = [
-    ("tag,resolver,ledger", false),
-    ("resolver,ledger", false),
-    ("tag,ledger", false),
-    ("ledger", false),
-    ("tag,resolver,ledger", true),
+/// Controllers of the operator, whether the rollout controller runs beside it, and the one namespace that is looked after.
+const SETS: [(&str, bool, &str); 6] = [
+    ("tag,resolver,ledger", false, ""),
+    ("resolver,ledger", false, ""),
+    ("tag,ledger", false, ""),
+    ("ledger", false, ""),
+    ("tag,resolver,ledger", true, ""),
+    ("tag,resolver,ledger", true, WATCHED),
 ];
 
 const NAMESPACE: &str = "sacker-system";
+const WATCHED: &str = "web";
+
+/// Where a right counts that does not end at a namespace.
+const CLUSTER: &str = "cluster";
 
 /// Verbs by resource, such as `sackertags.sacker.dev/status` or `leases.coordination.k8s.io [name]`.
 type Rights = BTreeMap<String, BTreeSet<String>>;
@@ -63,13 +68,15 @@ fn add_rules(rights: &mut Rights, role: &Value) {
     }
 }
 
-/// By account: what it may do everywhere, and what in the namespace of the release.
-fn granted(objects: &[Value]) -> BTreeMap<String, [Rights; 2]> {
-    let mut granted: BTreeMap<String, [Rights; 2]> = BTreeMap::new();
+/// By account and place, the cluster or a namespace.
+type Granted = BTreeMap<String, BTreeMap<String, Rights>>;
+
+fn granted(objects: &[Value]) -> Granted {
+    let mut granted = Granted::new();
     for binding in objects {
         let place = match binding["kind"].as_str() {
-            Some("ClusterRoleBinding") => 0,
-            Some("RoleBinding") => 1,
+            Some("ClusterRoleBinding") => CLUSTER,
+            Some("RoleBinding") => binding["metadata"]["namespace"].as_str().expect("a namespace"),
             _ => continue,
         };
         let (kind, name) = (&binding["roleRef"]["kind"], &binding["roleRef"]["name"]);
@@ -81,24 +88,26 @@ fn granted(objects: &[Value]) -> BTreeMap<String, [Rights; 2]> {
                 (&json!("ServiceAccount"), &json!(NAMESPACE))
             );
             let account = subject["name"].as_str().expect("a name").to_owned();
-            add_rules(&mut granted.entry(account).or_default()[place], role);
+            add_rules(granted.entry(account).or_default().entry(place.to_owned()).or_default(), role);
         }
     }
     granted
 }
 
-fn merged(rights: &[&Rights]) -> Rights {
+/// What may be done in a namespace: what may be done everywhere, and what only there.
+fn in_namespace(places: &BTreeMap<String, Rights>, namespace: &str) -> Rights {
     let mut merged = Rights::new();
-    for (resource, verbs) in rights.iter().flat_map(|rights| rights.iter()) {
+    for (resource, verbs) in [CLUSTER, namespace].iter().filter_map(|place| places.get(*place)).flatten() {
         merged.entry(resource.clone()).or_default().extend(verbs.iter().cloned());
     }
     merged
 }
 
-fn rendered(helm: &Helm, (controllers, rollout): (&str, bool)) -> Vec<Value> {
+fn rendered(helm: &Helm, (controllers, rollout, watched): (&str, bool, &str)) -> Vec<Value> {
     let list: Vec<&str> = controllers.split(',').collect();
-    let (list, rollout) = (format!("controllers={}", json!(list)), format!("rollout.enabled={rollout}"));
-    helm.objects(NAMESPACE, &["--set-json", &list, "--set", &rollout])
+    let list = format!("controllers={}", json!(list));
+    let others = format!("rollout.enabled={rollout},watchNamespace={watched}");
+    helm.objects(NAMESPACE, &["--set-json", &list, "--set", &others])
 }
 
 #[test]
@@ -107,10 +116,12 @@ fn the_chart_grants_what_the_list_says() {
     let mut text = String::new();
     for set in SETS {
         let objects = rendered(&helm, set);
-        let _ = writeln!(text, "controllers {}{}", set.0, if set.1 { ", and rollout" } else { "" });
+        let (controllers, rollout, watched) = set;
+        let _ = write!(text, "controllers {controllers}{}", if rollout { ", and rollout" } else { "" });
+        let _ = writeln!(text, "{}", if watched.is_empty() { "" } else { ", of one namespace" });
         for (account, places) in granted(&objects) {
             let _ = writeln!(text, "  {account}");
-            for (place, rights) in ["cluster", "release"].iter().zip(places) {
+            for (place, rights) in places {
                 for (resource, verbs) in rights {
                     let verbs = verbs.into_iter().collect::<Vec<_>>().join(" ");
                     let _ = writeln!(text, "    {place} {resource}: {verbs}");
@@ -144,9 +155,8 @@ fn no_more_than_needed(rights: &Rights) {
 fn the_role_of_config_is_that_of_the_chart() {
     let Some(helm) = Helm::new() else { return };
     let granted = granted(&rendered(&helm, SETS[0]));
-    let [cluster, release] = &granted["sacker-operator"];
     let mut of_chart = Rights::new();
-    for (resource, verbs) in merged(&[cluster, release]) {
+    for (resource, verbs) in in_namespace(&granted["sacker-operator"], NAMESPACE) {
         let resource = resource.split(' ').next().unwrap_or_default().to_owned();
         of_chart.entry(resource).or_default().extend(verbs);
     }
@@ -190,7 +200,9 @@ fn listed(cluster: &Cluster, account: &str, namespace: &str) -> Rights {
 fn an_api_server_says_the_same() {
     let Some(helm) = Helm::new() else { return };
     let Some(cluster) = Cluster::start() else { return };
-    cluster.kubectl(&["create", "namespace", NAMESPACE]).success();
+    for namespace in [NAMESPACE, WATCHED] {
+        cluster.kubectl(&["create", "namespace", namespace]).success();
+    }
     let is_right = |object: &&Value| {
         object["apiVersion"].as_str().is_some_and(|version| version.starts_with("rbac.authorization"))
     };
@@ -209,17 +221,17 @@ fn an_api_server_says_the_same() {
         };
         let granted = granted(&objects);
         assert_eq!(granted.len(), if set.1 { 2 } else { 1 }, "{set:?}");
-        for (account, [cluster_wide, release]) in &granted {
-            let here = merged(&[cluster_wide, release]);
-            for (namespace, expected) in [(NAMESPACE, &here), ("default", cluster_wide)] {
+        for (account, places) in &granted {
+            for namespace in [NAMESPACE, WATCHED, "default"] {
+                let expected = in_namespace(places, namespace);
                 let end = Instant::now() + PATIENCE;
                 let mut found = own(account, namespace);
                 // The API server takes roles up in a moment.
-                while found != *expected && Instant::now() < end {
+                while found != expected && Instant::now() < end {
                     std::thread::sleep(Duration::from_millis(200));
                     found = own(account, namespace);
                 }
-                assert_eq!(found, *expected, "{set:?}: {account} in {namespace}");
+                assert_eq!(found, expected, "{set:?}: {account} in {namespace}");
             }
         }
         cluster.kubectl_with(&["delete", "-f", "-"], &list).success();
