@@ -33,6 +33,8 @@ spec:
         {{- end }}
     spec:
       serviceAccountName: {{ .serviceAccount }}
+      # Their names begin like those of the settings.
+      enableServiceLinks: false
       {{- with $values.imagePullSecrets }}
       imagePullSecrets:
         {{- toYaml . | nindent 8 }}

@@ -77,8 +77,7 @@ async fn an_api_server_takes_what_every_values_file_renders_to() {
         assert!(!pods.is_empty(), "{file}");
         items.extend(pods);
         let list = json!({ "apiVersion": "v1", "kind": "List", "items": items }).to_string();
-        let arguments =
-            ["-n", &namespace, "apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f", "-"];
+        let arguments = ["apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f", "-"];
         let answer = cluster.kubectl_with(&arguments, &list);
         assert_eq!(answer.code, Some(0), "{file}: {}", answer.stderr);
         assert!(!answer.stderr.contains("Warning"), "{file}: {}", answer.stderr);
