@@ -52,7 +52,7 @@
 {{- end }}
 {{- end }}
 
-{{/* A ClusterRole or Role, and who has it: dict root, component, account, name, namespace ("" for the cluster), rules. */}}
+{{/* A ClusterRole or Role, and who has it: dict of (the dict of sacker.rights), name, namespace ("" for the cluster), rules. */}}
 {{- define "sacker.grant" -}}
 {{- $kind := ternary "Role" "ClusterRole" (ne .namespace "") -}}
 apiVersion: rbac.authorization.k8s.io/v1
@@ -63,7 +63,7 @@ metadata:
   namespace: {{ . }}
   {{- end }}
   labels:
-    {{- include "sacker.labels" . | nindent 4 }}
+    {{- include "sacker.labels" .of | nindent 4 }}
 rules:
 {{ .rules }}
 ---
@@ -75,15 +75,15 @@ metadata:
   namespace: {{ . }}
   {{- end }}
   labels:
-    {{- include "sacker.labels" . | nindent 4 }}
+    {{- include "sacker.labels" .of | nindent 4 }}
 roleRef:
   apiGroup: rbac.authorization.k8s.io
   kind: {{ $kind }}
   name: {{ .name }}
 subjects:
 - kind: ServiceAccount
-  name: {{ .account }}
-  namespace: {{ .root.Release.Namespace }}
+  name: {{ .of.account }}
+  namespace: {{ .of.root.Release.Namespace }}
 {{- end }}
 
 {{/* All rights of a component: dict root, component, account, controllers. */}}
@@ -93,15 +93,15 @@ subjects:
 {{- $wide := include "sacker.clusterRules" . -}}
 {{- $objects := include "sacker.objectRules" . -}}
 {{- if $watched -}}
-{{ include "sacker.grant" (merge (dict "name" $name "namespace" "" "rules" $wide) .) }}
+{{ include "sacker.grant" (dict "of" . "name" $name "namespace" "" "rules" $wide) }}
 ---
-{{ include "sacker.grant" (merge (dict "name" (printf "%s-objects" $name) "namespace" $watched "rules" $objects) .) }}
+{{ include "sacker.grant" (dict "of" . "name" (printf "%s-objects" $name) "namespace" $watched "rules" $objects) }}
 {{- else -}}
-{{ include "sacker.grant" (merge (dict "name" $name "namespace" "" "rules" (printf "%s\n%s" $wide $objects)) .) }}
+{{ include "sacker.grant" (dict "of" . "name" $name "namespace" "" "rules" (printf "%s\n%s" $wide $objects)) }}
 {{- end }}
 {{- if .root.Values.leaderElection.enabled }}
 ---
-{{ include "sacker.grant" (merge (dict "name" $name "namespace" .root.Release.Namespace "rules" (include "sacker.leaseRules" $name)) .) }}
+{{ include "sacker.grant" (dict "of" . "name" $name "namespace" .root.Release.Namespace "rules" (include "sacker.leaseRules" $name)) }}
 {{- end }}
 {{- end }}
 
