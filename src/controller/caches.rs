@@ -181,7 +181,7 @@ pub(super) fn watch(
     let mut lists = FirstLists::default();
     let seconds = u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX).max(1);
     let plain = watcher::Config::default().timeout(seconds);
-    // A list with this selector is a right to the one object by its name.
+    // Where a selector names one object, the right to that object is enough.
     let namespaces = match &context.policy.namespace {
         Some(name) => plain.clone().fields(&format!("metadata.name={name}")),
         None => plain.clone(),
