@@ -108,9 +108,10 @@ lint: ## Check format, clippy and docs per feature set, the dependency graph, an
 	lint/docs
 
 .PHONY: generate
-generate: ## Remake the generated files: crds/, and the reference in docs/cli.md
-	$(say) "crds/, docs/cli.md"
+generate: ## Remake the generated files: crds/, what the chart shares, and the reference in docs/cli.md
+	$(say) "crds/, charts/sacker/files/, docs/cli.md"
 	cargo run --quiet --bin sacker-operator -- crds --directory crds
+	lint/chart
 	lint/reference
 
 .PHONY: check-generated

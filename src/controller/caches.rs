@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use super::backoff::jitter;
-use super::context::{Context, Name};
+use super::context::{Context, Name, scoped};
 use super::error::is_status;
 use super::guarded::{Guarded, Kept};
 use super::http::Readiness;
@@ -110,11 +110,11 @@ fn count<K>(
 }
 
 /// Waits until the API server knows all kinds. Installing them later than the operator is fine.
-pub(super) async fn kinds(client: &Client, readiness: &Readiness) {
+pub(super) async fn kinds(client: &Client, namespace: Option<&str>, readiness: &Readiness) {
     let is_there = [
-        is_served::<SackerLedger>(client.clone()).boxed(),
-        is_served::<SackerPackage>(client.clone()).boxed(),
-        is_served::<SackerTag>(client.clone()).boxed(),
+        is_served::<SackerLedger>(Api::all(client.clone())).boxed(),
+        is_served::<SackerPackage>(scoped(client, namespace)).boxed(),
+        is_served::<SackerTag>(scoped(client, namespace)).boxed(),
     ];
     let mut waiting = is_there.into_iter();
     let names = [SackerLedger::crd_name(), SackerPackage::crd_name(), SackerTag::crd_name()];
@@ -126,11 +126,10 @@ pub(super) async fn kinds(client: &Client, readiness: &Readiness) {
     }
 }
 
-async fn is_served<K>(client: Client)
+async fn is_served<K>(api: Api<PartialObjectMeta<K>>)
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
 {
-    let api: Api<PartialObjectMeta<K>> = Api::all(client);
     let parameters = ListParams::default().limit(1);
     let mut told = false;
     loop {
@@ -182,9 +181,15 @@ pub(super) fn watch(
     let mut lists = FirstLists::default();
     let seconds = u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX).max(1);
     let plain = watcher::Config::default().timeout(seconds);
+    // Where a selector names one object, the right to that object is enough.
+    let namespaces = match &context.policy.namespace {
+        Some(name) => plain.clone().fields(&format!("metadata.name={name}")),
+        None => plain.clone(),
+    };
     let ours = plain.clone().labels(&format!("{}={}", MANAGED_BY.0, MANAGED_BY.1));
     watches.spawn(follow(
         context,
+        Api::all(context.client.clone()),
         "SackerLedger",
         plain.clone(),
         writers.ledgers,
@@ -193,6 +198,7 @@ pub(super) fn watch(
     ));
     watches.spawn(follow(
         context,
+        context.scoped(),
         "SackerPackage",
         plain.clone(),
         writers.packages,
@@ -203,8 +209,9 @@ pub(super) fn watch(
     ));
     watches.spawn(follow(
         context,
+        context.scoped(),
         "SackerTag",
-        plain.clone(),
+        plain,
         writers.tags,
         lists.one_more(),
         |context, change| {
@@ -213,24 +220,29 @@ pub(super) fn watch(
     ));
     watches.spawn(follow(
         context,
+        Api::all(context.client.clone()),
         "Namespace",
-        plain,
+        namespaces,
         writers.namespaces,
         lists.one_more(),
         |context, change| {
             route::namespace(context, change);
         },
     ));
-    watches.spawn(follow(
-        context,
-        "ConfigMap",
-        ours,
-        writers.config_maps,
-        lists.one_more(),
-        |context, change| {
-            route::config_map(context, change);
-        },
-    ));
+    // Who publishes nothing needs no right to read what others did.
+    if context.runs(Name::Resolver) {
+        watches.spawn(follow(
+            context,
+            context.scoped(),
+            "ConfigMap",
+            ours,
+            writers.config_maps,
+            lists.one_more(),
+            |context, change| {
+                route::config_map(context, change);
+            },
+        ));
+    }
     if context.runs(Name::Rollout) {
         watches.spawn(follow_workloads::<Deployment>(context, "Deployment", seconds));
         watches.spawn(follow_workloads::<StatefulSet>(context, "StatefulSet", seconds));
@@ -241,6 +253,7 @@ pub(super) fn watch(
 
 fn follow<K>(
     context: &Arc<Context>,
+    api: Api<K>,
     kind: &'static str,
     config: watcher::Config,
     writer: Writer<K>,
@@ -251,7 +264,6 @@ where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
     let context = context.clone();
-    let api: Api<K> = Api::all(context.client.clone());
     // Who manages which field is of no use here, and makes up half of many an object.
     let events =
         events(api, config).default_backoff().modify(|object| object.meta_mut().managed_fields = None);
@@ -270,7 +282,7 @@ fn follow_workloads<K: rollout::Watched>(
 ) -> BoxFuture<'static, ()> {
     let context = context.clone();
     let config = watcher::Config::default().timeout(seconds).labels(&rollout::selector());
-    let events = events(Api::<DeserializeGuard<K>>::all(context.client.clone()), config).default_backoff();
+    let events = events(context.scoped::<DeserializeGuard<K>>(), config).default_backoff();
     async move {
         let heard = || context.metrics.heard(kind, context.clock.now());
         let (listed, _) = oneshot::channel();

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use kube::{Client, Config};
 
@@ -72,6 +73,10 @@ struct Run {
     /// Which controllers run; `resolver,ledger` needs no right to write the ledger, `rollout` writes pod templates
     #[arg(long, env = "SACKER_CONTROLLERS", value_delimiter = ',', default_value = "tag,resolver,ledger")]
     controllers: Vec<Controller>,
+
+    /// Look after the objects of this namespace only [default: of all namespaces]
+    #[arg(long, env = "SACKER_WATCH_NAMESPACE", value_name = "NAMESPACE", value_parser = NonEmptyStringValueParser::new())]
+    watch_namespace: Option<String>,
 
     /// The cluster's name in the owner of a tag [default: the uid of the namespace kube-system]
     #[arg(long, env = "SACKER_CLUSTER_NAME", value_parser = cluster_name)]
@@ -246,6 +251,7 @@ fn settings(run: Run, environment: Environment, namespace: String) -> Settings {
     let identity = run.identity.unwrap_or_else(host_name);
     Settings {
         controllers: run.controllers.iter().map(controller).collect::<BTreeSet<_>>(),
+        namespace: run.watch_namespace,
         cluster_name: run.cluster_name,
         http_address: run.http_address,
         trust_requested_by: run.trust_requested_by,
@@ -291,13 +297,14 @@ mod tests {
 
     #[test]
     fn flags_become_settings() {
-        let words =
-            "sacker-operator run --controllers resolver,ledger --leader-elect=false --ledger-deadline 1m30s";
+        let words = "sacker-operator run --controllers resolver,ledger --leader-elect=false --ledger-deadline 1m30s \
+                     --watch-namespace web";
         let Verb::Run(run) = Command::try_parse_from(words.split(' ')).expect("valid").verb else {
             panic!("another verb");
         };
         let settings = settings(*run, Environment::default(), "default".into());
         assert_eq!(settings.controllers, BTreeSet::from([Name::Resolver, Name::Ledger]));
+        assert_eq!(settings.namespace.as_deref(), Some("web"));
         assert!(settings.election.is_none());
         assert_eq!(settings.connect.deadline, Duration::from_secs(90));
         for broken in

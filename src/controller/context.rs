@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
-use kube::core::PartialObjectMeta;
+use kube::api::Api;
+use kube::core::{NamespaceResourceScope, PartialObjectMeta};
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::{Client, Resource as _};
+use kube::{Client, Resource};
 
 use super::backoff::Backoffs;
 use super::error::Failure;
@@ -61,6 +62,8 @@ impl Name {
 pub struct Policy {
     /// The controllers that run here.
     pub controllers: BTreeSet<Name>,
+    /// The one namespace that is looked after; all by default.
+    pub namespace: Option<String>,
     /// The name of this cluster in owner strings.
     pub cluster: String,
     /// Whether the annotation that names the requester is stamped by an admission policy, so that it may be believed.
@@ -98,6 +101,17 @@ where
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Kind").finish_non_exhaustive()
+    }
+}
+
+/// The objects of a namespaced kind in `namespace`, or in all.
+pub fn scoped<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
     }
 }
 
@@ -156,6 +170,14 @@ impl Context {
     /// `NotLeading`.
     pub fn may_write(&self) -> Result<(), Failure> {
         if self.guard.allows() { Ok(()) } else { Err(Failure::NotLeading) }
+    }
+
+    /// The objects of a namespaced kind that are looked after here.
+    pub fn scoped<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        scoped(&self.client, self.policy.namespace.as_deref())
     }
 
     /// Whether this controller runs here.

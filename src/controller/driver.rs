@@ -278,6 +278,7 @@ mod tests {
             client,
             policy: Policy {
                 controllers: Name::ALL.into(),
+                namespace: None,
                 cluster: "test".into(),
                 trust_requested_by: false,
                 poll_interval: None,

@@ -40,6 +40,8 @@ const RETRY: Duration = Duration::from_secs(1);
 pub struct Settings {
     /// The controllers that run here.
     pub controllers: BTreeSet<Name>,
+    /// The one namespace that is looked after; all by default.
+    pub namespace: Option<String>,
     /// The cluster's name in owner strings; the uid of `kube-system` by default.
     pub cluster_name: Option<String>,
     /// Where health, readiness and metrics are served.
@@ -148,7 +150,7 @@ async fn start(
     readiness: &Readiness,
     clock: Arc<dyn Clock>,
 ) -> Result<(Arc<Context>, JoinSet<()>)> {
-    kinds(&client, readiness).await;
+    kinds(&client, settings.namespace.as_deref(), readiness).await;
     readiness.has("kinds");
     let cluster = cluster_name(&client, settings.cluster_name.clone(), readiness).await;
     let instance = settings.election.as_ref().map_or("sacker-operator", |election| &election.identity);
@@ -158,6 +160,7 @@ async fn start(
         client,
         policy: Policy {
             controllers: settings.controllers.clone(),
+            namespace: settings.namespace.clone(),
             cluster,
             trust_requested_by: settings.trust_requested_by,
             poll_interval: settings.poll_interval,

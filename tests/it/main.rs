@@ -3,6 +3,7 @@
 #![expect(clippy::panic, reason = "a helper that fails ends its test, which is what it is for")]
 #![expect(clippy::disallowed_methods, reason = "tests start servers and run the programs as processes")]
 
+mod chart;
 mod cli;
 mod costs;
 mod crashes;

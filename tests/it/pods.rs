@@ -2,7 +2,7 @@
 //! `config/samples/pods/`. What changes in a manifest is only what depends on the place: the network of the machine, since
 //! the servers listen on loopback, and the application.
 
-mod home;
+pub(crate) mod home;
 mod moves;
 mod samples;
 

@@ -106,7 +106,7 @@ async fn left_of<K>(context: &Context, found: &mut Vec<Id>) -> Result<(), Failur
 where
     K: Templated + DeserializeOwned + Clone + Debug,
 {
-    let api: Api<K> = Api::all(context.client.clone());
+    let api = context.scoped::<K>();
     let others = format!("{ROLLOUT_LABEL}!={ROLLOUT_ENABLED}");
     let mut page = ListParams::default().labels(&others).limit(PAGE);
     loop {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::core::ObjectMeta;
+use kube::core::{NamespaceResourceScope, ObjectMeta};
 use kube::{Resource, ResourceExt as _};
 
 use super::pins::Wish;
@@ -55,7 +55,9 @@ pub(super) struct Workload {
 }
 
 /// An object with a pod template.
-pub(in crate::controller) trait Templated: Resource<DynamicType = ()> {
+pub(in crate::controller) trait Templated:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+{
     const KIND: Kind;
 
     /// The metadata of its pod template.

@@ -5,7 +5,7 @@
 
 mod access;
 mod api_faults;
-mod bench;
+pub(crate) mod bench;
 mod blackhole;
 mod canaries;
 mod chain;

@@ -9,17 +9,17 @@ use crate::support::process::Folder;
 use crate::support::testbed::{self, S3Server};
 use crate::support::unique;
 
-pub(super) struct Home {
+pub(crate) struct Home {
     folder: Folder,
     minio: S3Server,
     bucket: String,
-    pub(super) ledger: String,
-    pub(super) store: String,
+    pub(crate) ledger: String,
+    pub(crate) store: String,
 }
 
 impl Home {
     /// Both empty. Nothing where a server is missing, which was said then.
-    pub(super) fn new() -> Option<Self> {
+    pub(crate) fn new() -> Option<Self> {
         let (minio, dynamo) = (testbed::minio()?, testbed::dynamodb()?);
         let bucket = unique("store");
         let (ledger, store) = (dynamo.uri(&unique("ledger")), minio.uri(&bucket));
@@ -29,17 +29,17 @@ impl Home {
     }
 
     /// Access key and secret.
-    pub(super) fn keys(&self) -> [&'static str; 2] {
+    pub(crate) fn keys(&self) -> [&'static str; 2] {
         [self.minio.access_key, self.minio.secret_key]
     }
 
     /// The store's URI through a gate.
-    pub(super) fn behind(&self, gate: &Gate) -> String {
+    pub(crate) fn behind(&self, gate: &Gate) -> String {
         self.minio.behind(gate).uri(&self.bucket)
     }
 
     /// Adds a file `app.jar` as the next version and points `live` to it: the pinned spec.
-    pub(super) fn add(&self, package: &str, bytes: &[u8]) -> String {
+    pub(crate) fn add(&self, package: &str, bytes: &[u8]) -> String {
         let file = self.folder.path().join("app.jar");
         std::fs::write(&file, bytes).expect("it can be written");
         self.sacker(&["add", package, file.to_str().expect("UTF-8")]);
@@ -48,7 +48,7 @@ impl Home {
     }
 
     /// Puts other bytes, or none, behind the ledger's back where the newest version's are.
-    pub(super) async fn spoil(&self, package: &str, bytes: Option<&[u8]>) {
+    pub(crate) async fn spoil(&self, package: &str, bytes: Option<&[u8]>) {
         let pin: PinnedSpec =
             self.sacker(&["resolve", &format!("{package}@live")]).parse().expect("a pinned spec");
         let (client, key) = (self.minio.client().await, pin.sha256.to_string());
@@ -63,7 +63,8 @@ impl Home {
         }
     }
 
-    fn sacker(&self, arguments: &[&str]) -> String {
+    /// What a command prints; fails the test unless it succeeds.
+    pub(crate) fn sacker(&self, arguments: &[&str]) -> String {
         let [access, secret] = self.keys();
         let output = Command::new(env!("CARGO_BIN_EXE_sacker"))
             .args(arguments)

@@ -12,6 +12,9 @@ use super::unique;
 /// What `make image` writes.
 const IMAGE: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/../image/sacker-init.tar");
 
+/// The same of the operator and the command line.
+const SACKER_IMAGE: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/../image/sacker.tar");
+
 /// The image of an application: busybox.
 pub(crate) const APPLICATION: &str = "sacker-pause:testbed";
 
@@ -69,6 +72,22 @@ impl Site {
         });
         site.as_ref()
     }
+
+    /// One of the caller's own, without the CustomResourceDefinitions and with the image of the operator: what a chart installs
+    /// is there once per cluster. Nothing where a part is missing, which was said then.
+    pub(crate) fn own() -> Option<Self> {
+        if !Node::can_be() {
+            return None;
+        }
+        if !std::path::Path::new(SACKER_IMAGE).exists() {
+            testbed::skip("the image of sacker is missing; build it with: make image");
+            return None;
+        }
+        let cluster = Cluster::start()?;
+        let node = Node::start(&cluster);
+        node.import(SACKER_IMAGE, "sacker.tar");
+        Some(Self { node, cluster })
+    }
 }
 
 impl Node {
@@ -98,7 +117,7 @@ impl Node {
         let server = Server::start("node", folder.path(), 2, &[], &[place, &name]);
         testbed::announce("kubelet", &server);
         let node = Self { server, _cgroups: cgroups, _scheduler: scheduler, folder };
-        node.import("sacker-init.tar");
+        node.import(IMAGE, "sacker-init.tar");
         let object = format!("node/{name}");
         for condition in ["create", "condition=Ready"] {
             let condition = format!("--for={condition}");
@@ -107,8 +126,8 @@ impl Node {
         node
     }
 
-    fn import(&self, name: &str) {
-        std::fs::copy(IMAGE, self.folder.path().join(name)).expect("the image can be copied");
+    fn import(&self, image: &str, name: &str) {
+        std::fs::copy(image, self.folder.path().join(name)).expect("the image can be copied");
         let file = format!("/run/node/{name}");
         self.containerd(&["images", "import", "--local", "--snapshotter", "native", &file]);
     }
