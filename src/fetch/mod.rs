@@ -24,7 +24,7 @@ mod unpack;
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use self::partial::{Left, PartialFile, Stream};
@@ -417,8 +417,12 @@ fn first_range(recorded: Option<u64>, part: u64) -> Range<u64> {
 /// Most connections for one blob: what a core can take from several of them, and what one store gives to each, differ by no
 /// more than that.
 fn connections() -> usize {
-    let cores = std::thread::available_parallelism().map_or(2, usize::from);
-    (2 * cores).clamp(4, MOST_CONNECTIONS)
+    // Asked once: the answer takes the reading of several files.
+    static MOST: LazyLock<usize> = LazyLock::new(|| {
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        (2 * cores).clamp(4, MOST_CONNECTIONS)
+    });
+    *MOST
 }
 
 /// Runs blocking file operations beside the executor.

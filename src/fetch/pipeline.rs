@@ -1,6 +1,6 @@
 //! Writing and hashing beside the executor: a blocking thread for each, per blob, fed through one bounded queue. The first
-//! touch of a file's pages costs a core twice as much as the hash, so neither waits for the other. A small blob has one thread
-//! for both, since waking another takes longer than either.
+//! touch of a file's pages costs a core twice as much as the hash, so neither waits for the other. A small blob is written and
+//! hashed in one go when all of it is there, since waking a thread takes longer than either.
 //!
 //! Not responsible for where bytes come from, nor for the file's name: the threads only ever see an [`Output`].
 
@@ -23,7 +23,7 @@ use crate::model::{Hasher, Sha256};
 /// several transfers side by side stay below 32 MiB.
 const QUEUE_BYTES: u32 = 4 << 20;
 
-/// Up to this size in bytes a blob is written and hashed by one thread: half a millisecond of hashing.
+/// Up to this size in bytes all of a blob waits in the queue: half a millisecond of hashing, a quarter of [`QUEUE_BYTES`].
 const SMALL: u64 = 1 << 20;
 
 /// Most that one read of an existing file takes.
@@ -93,10 +93,18 @@ pub(super) struct Pipeline<O> {
     room: Arc<Semaphore>,
     head: Wanted,
     writer: Option<JoinHandle<io::Result<()>>>,
-    thread: JoinHandle<io::Result<Outcome<O>>>,
+    hash: Hash<O>,
 }
 
-/// The thread gave up; [`Pipeline::finish`] has its error.
+/// Who hashes.
+enum Hash<O> {
+    /// A thread, while pieces come.
+    Meanwhile(JoinHandle<io::Result<Outcome<O>>>),
+    /// This, once all of them are there.
+    Afterwards(Box<dyn FnOnce() -> io::Result<Outcome<O>> + Send>),
+}
+
+/// A thread gave up; [`Pipeline::finish`] has its error.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Stopped;
 
@@ -104,25 +112,31 @@ pub(super) struct Stopped;
 pub(super) struct Room(OwnedSemaphorePermit);
 
 impl<O: Output> Pipeline<O> {
-    /// Starts the threads.
+    /// Starts the threads, where the blob is large enough to have any.
     pub(super) fn start(assembly: Assembly<O>) -> Self {
         // The semaphore is the bound: it counts bytes, since the size of a piece is the store's choice.
         let (queue, pieces) = mpsc::unbounded_channel();
         let room = Arc::new(Semaphore::new(QUEUE_BYTES as usize));
         let head = Arc::new(Head::default());
+        let is_small = assembly.size() <= SMALL;
         let (pieces, writer, own_write) = match assembly.writer() {
-            Some(write) if assembly.size() > SMALL => {
+            Some(write) if !is_small => {
                 let (written, pieces_written) = mpsc::unbounded_channel();
                 let thread = tokio::task::spawn_blocking(move || write_all(pieces, &written, write));
                 (pieces_written, Some(thread), None)
             }
             own_write => (pieces, None, own_write),
         };
-        let thread = {
+        let consume = {
             let head = Arc::clone(&head);
-            tokio::task::spawn_blocking(move || consume(pieces, assembly, own_write, &head))
+            move || consume(pieces, assembly, own_write, &head)
         };
-        Self { queue, room, head: Wanted(head), writer, thread }
+        let hash = if is_small {
+            Hash::Afterwards(Box::new(consume))
+        } else {
+            Hash::Meanwhile(tokio::task::spawn_blocking(consume))
+        };
+        Self { queue, room, head: Wanted(head), writer, hash }
     }
 
     /// Waits until there is room for `bytes`.
@@ -150,9 +164,9 @@ impl<O: Output> Pipeline<O> {
         self.head.0.hashed.load(Ordering::Relaxed)
     }
 
-    /// Whether the thread gave up.
+    /// Whether a thread gave up.
     pub(super) fn is_stopped(&self) -> bool {
-        self.queue.is_closed() || self.thread.is_finished()
+        self.queue.is_closed() || matches!(&self.hash, Hash::Meanwhile(thread) if thread.is_finished())
     }
 
     /// Waits until the head came to another part than at the last call.
@@ -176,7 +190,11 @@ impl<O: Output> Pipeline<O> {
         if let Some(writer) = self.writer {
             writer.await.map_err(io::Error::other)??;
         }
-        self.thread.await.map_err(io::Error::other)?
+        let thread = match self.hash {
+            Hash::Meanwhile(thread) => thread,
+            Hash::Afterwards(consume) => tokio::task::spawn_blocking(consume),
+        };
+        thread.await.map_err(io::Error::other)?
     }
 }
 

@@ -62,6 +62,7 @@ impl Drop for Off {
 fn settings(off: SignedDuration) -> Settings {
     Settings {
         controllers: BTreeSet::from([Name::Tag, Name::Resolver, Name::Ledger]),
+        namespace: None,
         cluster_name: Some("clocks".into()),
         http_address: ([127, 0, 0, 1], 0).into(),
         trust_requested_by: false,
