@@ -1,10 +1,10 @@
 //! `make bench`: downloads and uploads beside other programs, and beside what the machine can do.
 //!
 //! ```text
-//! bench [--only ROW] [--size BYTES] [--pairs N] [--seed N] [--pause MS] [--work DIRECTORY] [--docs DIRECTORY] [--busy]
+//! bench [--only ROW,...] [--size BYTES] [--pairs N] [--seed N] [--pause MS] [--work DIRECTORY] [--docs DIRECTORY] [--busy]
 //! ```
 //! `--size` is that of the large object, 1 GiB otherwise; `--busy` measures although the machine is busy, and judges nothing;
-//! `--docs` writes the table and the chart there. `SACKER_BENCH_INIT`, `SACKER_BENCH_CLI`, `SACKER_BENCH_OPERATOR` and
+//! `--docs` writes the table and the chart there after each row: what the last run of each found. `SACKER_BENCH_INIT`, `SACKER_BENCH_CLI`, `SACKER_BENCH_OPERATOR` and
 //! `SACKER_BENCH_BLOBSERVE` name other programs than those beside this one.
 //!
 //! Runs from the top folder of the checkout. One idea per file; what each row measures stands in `rows/`.
@@ -13,6 +13,7 @@
 
 mod chart;
 mod contest;
+mod document;
 mod judge;
 mod machine;
 mod peers;
@@ -164,12 +165,7 @@ fn programs() -> Result<Programs> {
 
 /// Whether no comparison is below its floor.
 fn run(options: Options) -> Result<bool> {
-    let wanted = rows::ROWS.iter().filter(|row| options.only.as_ref().is_none_or(|only| only == row.name));
-    let wanted: Vec<&rows::Row> = wanted.collect();
-    if wanted.is_empty() {
-        let names: Vec<&str> = rows::ROWS.iter().map(|row| row.name).collect();
-        return Err(format!("no such row; there are {}", names.join(", ")).into());
-    }
+    let wanted = wanted(options.only.as_deref())?;
     if !options.is_busy {
         wait_until_quiet()?;
     }
@@ -185,8 +181,9 @@ fn run(options: Options) -> Result<bool> {
         options,
     };
     println!("seed {}; peers: {}", bench.options.seed, report::peers(&bench));
-    let begin = report::Begin::now();
+    let commit = report::commit();
     for row in wanted {
+        let begin = report::Begin::now(&commit);
         println!("\n{}: {}", row.name, row.what);
         let from = bench.comparisons.len();
         if let Err(error) = (row.run)(&mut bench) {
@@ -196,10 +193,10 @@ fn run(options: Options) -> Result<bool> {
         for comparison in &bench.comparisons[from..] {
             println!("  {}", report::line(&bench, comparison));
         }
-    }
-    report::append(&bench, &begin)?;
-    if let Some(docs) = &bench.options.docs {
-        report::write_docs(&bench, docs)?;
+        report::append(&bench, &bench.comparisons[from..], &begin)?;
+        if let Some(docs) = &bench.options.docs {
+            document::write(&bench, docs)?;
+        }
     }
     let failed: Vec<&Comparison> = bench
         .comparisons
@@ -217,6 +214,17 @@ fn run(options: Options) -> Result<bool> {
         println!("below the floor: {}", report::line(&bench, comparison));
     }
     Ok(failed.is_empty())
+}
+
+/// The rows with these names, in their own order.
+fn wanted(only: Option<&str>) -> Result<Vec<&'static rows::Row>> {
+    let Some(only) = only else { return Ok(rows::ROWS.iter().collect()) };
+    let names: Vec<&str> = only.split(',').collect();
+    if let Some(unknown) = names.iter().find(|name| rows::ROWS.iter().all(|row| row.name != **name)) {
+        let known: Vec<&str> = rows::ROWS.iter().map(|row| row.name).collect();
+        return Err(format!("no row '{unknown}'; there are {}", known.join(", ")).into());
+    }
+    Ok(rows::ROWS.iter().filter(|row| names.contains(&row.name)).collect())
 }
 
 fn wait_until_quiet() -> Result<()> {

@@ -1,9 +1,8 @@
-//! What a run prints and keeps: a line for people, a line of JSON, and the section of `docs/benchmarks.md`.
+//! What a run prints and keeps of each comparison: a line for people, and a line of JSON.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use serde_json::{Value, json};
@@ -12,23 +11,26 @@ use super::contest::Comparison;
 use super::judge::{Better, Bounds, Measured};
 use super::process::{Sample, command};
 use super::stats::median;
-use super::{Bench, Result, chart, machine};
+use super::{Bench, Result, machine};
 
-/// Between these lines the section is made anew.
-const BEGIN: &str = "<!-- make bench: begin -->";
-const END: &str = "<!-- make bench: end -->";
-
-/// What the machine had done when the run began.
+/// What the machine had done when a row began, and what is measured.
 pub(crate) struct Begin {
+    commit: String,
     steal: f64,
     pressure: f64,
     load: f64,
 }
 
 impl Begin {
-    pub(crate) fn now() -> Self {
-        Self { steal: machine::steal(), pressure: machine::pressure(), load: machine::load() }
+    pub(crate) fn now(commit: &str) -> Self {
+        let (steal, pressure, load) = (machine::steal(), machine::pressure(), machine::load());
+        Self { commit: commit.to_owned(), steal, pressure, load }
     }
+}
+
+/// Where the lines of JSON go.
+pub(crate) fn results(bench: &Bench) -> PathBuf {
+    bench.options.work.join("results.jsonl")
 }
 
 /// `dl-sink/blobserve/1 GiB  / curl  1.74 [1.70, 1.79]  7/7 pairs  floor ≥ 1.2, goal ≥ 1.7: goal met  ours ...; theirs ...`
@@ -128,7 +130,8 @@ fn first_line(program: &str, arguments: &[&str]) -> String {
     text.lines().next().unwrap_or_default().trim().to_owned()
 }
 
-fn commit() -> String {
+/// What is measured. To be asked before the documentation is written, which changes the checkout.
+pub(crate) fn commit() -> String {
     first_line("git", &["describe", "--always", "--dirty", "--abbrev=12"])
 }
 
@@ -141,18 +144,17 @@ fn tools() -> Vec<String> {
     servers.chain([curl, first_line("openssl", &["version"])]).collect()
 }
 
-/// Appends a line of JSON per comparison to `results.jsonl`.
-pub(crate) fn append(bench: &Bench, begin: &Begin) -> Result<()> {
+/// Appends a line of JSON for each of these comparisons, which are all of a row.
+pub(crate) fn append(bench: &Bench, comparisons: &[Comparison], begin: &Begin) -> Result<()> {
     let common = json!({
-        "commit": commit(), "seed": bench.options.seed, "busy": bench.options.is_busy, "cores": machine::cores(),
+        "commit": begin.commit, "seed": bench.options.seed, "busy": bench.options.is_busy, "cores": machine::cores(),
         "processor": machine::processor(), "kernel": machine::kernel(), "load": begin.load,
         "steal": machine::steal() - begin.steal, "pressure": machine::pressure() - begin.pressure,
-        "canary": [bench.worst, bench.best], "peers": bench.peers.versions(), "tools": tools(),
+        "canary": [bench.worst, bench.best], "peers": peers(bench), "tools": tools(),
         "date": first_line("date", &["--utc", "--iso-8601=seconds"]),
     });
-    let path = bench.options.work.join("results.jsonl");
-    let mut file = fs::OpenOptions::new().create(true).append(true).open(path)?;
-    for comparison in &bench.comparisons {
+    let mut file = fs::OpenOptions::new().create(true).append(true).open(results(bench))?;
+    for comparison in comparisons {
         let judgement = bench.judge(comparison);
         let samples: Vec<Value> =
             comparison.samples.iter().map(|(ours, theirs)| json!([ours.json(), theirs.json()])).collect();
@@ -160,8 +162,8 @@ pub(crate) fn append(bench: &Bench, begin: &Begin) -> Result<()> {
             "row": comparison.row, "case": comparison.case, "against": comparison.against, "size": comparison.size,
             "result": result(bench, comparison), "kept": judgement.kept, "dropped": judgement.dropped,
             "interval": judgement.interval.map(|interval| [interval.low, interval.median, interval.high]),
-            "floor": comparison.bounds.floor, "goal": comparison.bounds.goal,
-            "verdict": format!("{:?}", judgement.verdict), "samples": samples,
+            "floor": comparison.bounds.floor, "goal": comparison.bounds.goal, "bounds": bounds(comparison.bounds),
+            "is_speed": comparison.bounds.better == Better::Higher, "verdict": judgement.verdict.words(), "samples": samples,
         });
         if let (Some(line), Some(common)) = (line.as_object_mut(), common.as_object()) {
             line.extend(common.clone());
@@ -169,55 +171,4 @@ pub(crate) fn append(bench: &Bench, begin: &Begin) -> Result<()> {
         writeln!(file, "{line}")?;
     }
     Ok(())
-}
-
-/// Writes the section of `benchmarks.md` in `docs`, and `benchmarks.svg`.
-pub(crate) fn write_docs(bench: &Bench, docs: &Path) -> Result<()> {
-    let path = docs.join("benchmarks.md");
-    let text = fs::read_to_string(&path)?;
-    let (before, rest) =
-        text.split_once(BEGIN).ok_or_else(|| format!("no '{BEGIN}' in {}", path.display()))?;
-    let (_, after) = rest.split_once(END).ok_or_else(|| format!("no '{END}' in {}", path.display()))?;
-    fs::write(&path, format!("{before}{BEGIN}\n{}{END}{after}", section(bench)))?;
-    Ok(fs::write(docs.join("benchmarks.svg"), chart::draw(&bars(bench)))?)
-}
-
-fn section(bench: &Bench) -> String {
-    let mut text = format!(
-        "Measured on {} with commit {}: {} cores ({}), Linux {}, seed {}, canary {:.2} to {:.2} GB/s.\n",
-        first_line("date", &["--utc", "--iso-8601"]),
-        commit(),
-        machine::cores(),
-        machine::processor(),
-        machine::kernel(),
-        bench.options.seed,
-        bench.worst / 1e9,
-        bench.best / 1e9,
-    );
-    let _ = writeln!(text, "Beside {}; {}.", peers(bench), tools().join(", "));
-    if bench.options.is_busy {
-        text.push_str("**Other programs used the machine meanwhile: these figures are worth nothing.**\n");
-    }
-    text.push_str("\n![Ours beside the others](benchmarks.svg)\n\n");
-    text.push_str("| row | case | ours beside | result | bounds | verdict |\n|---|---|---|---|---|---|\n");
-    for comparison in &bench.comparisons {
-        let Comparison { row, case, against, .. } = comparison;
-        let verdict = bench.judge(comparison).verdict.words();
-        let cells = [*row, case, against, &result(bench, comparison), &bounds(comparison.bounds), verdict];
-        let cells = cells.map(|cell| cell.replace('|', "\\|"));
-        let _ = writeln!(text, "| {} |", cells.join(" | "));
-    }
-    text
-}
-
-/// Speeds, for the chart: ratios that are better when they are higher.
-fn bars(bench: &Bench) -> Vec<chart::Bar> {
-    let is_speed = |comparison: &&Comparison| comparison.bounds.better == Better::Higher;
-    let speeds = bench.comparisons.iter().filter(is_speed);
-    let bar = |comparison: &Comparison| {
-        let interval = bench.judge(comparison).interval?;
-        let label = format!("{}, {}: {}", comparison.row, comparison.case, comparison.against);
-        Some(chart::Bar { label, interval, goal: comparison.bounds.goal })
-    };
-    speeds.filter_map(bar).collect()
 }
