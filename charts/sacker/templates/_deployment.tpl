@@ -110,6 +110,8 @@ spec:
         ports:
         - name: http
           containerPort: 8080
+        # So that `kubectl describe` says why it ended.
+        terminationMessagePolicy: FallbackToLogsOnError
         livenessProbe:
           httpGet: {path: /healthz, port: http}
           periodSeconds: 10
