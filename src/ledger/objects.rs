@@ -109,6 +109,30 @@ pub trait ConditionalObjects: Send + Sync + Debug + 'static {
     /// the page before, which only the same backend understands.
     async fn children(&self, prefix: &str, start_after: Option<&str>) -> Result<Children>;
 
+    /// All names right below each of these prefixes.
+    async fn children_of_each(&self, prefixes: Vec<String>) -> Result<Vec<(String, Vec<String>)>> {
+        let mut found = Vec::with_capacity(prefixes.len());
+        for prefix in prefixes {
+            let mut names = Vec::new();
+            let mut after: Option<String> = None;
+            loop {
+                let page = self.children(&prefix, after.as_deref()).await?;
+                names.extend(page.directories);
+                match page.next {
+                    Some(next) => after = Some(next),
+                    None => break,
+                }
+            }
+            found.push((prefix, names));
+        }
+        Ok(found)
+    }
+
+    /// How many prefixes [`Self::children_of_each`] should get: more than one where the call costs more than a listing.
+    fn listings_at_once(&self) -> usize {
+        1
+    }
+
     /// Writes an object if `precondition` holds. Durable when it returns.
     async fn put(
         &self,

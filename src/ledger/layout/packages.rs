@@ -33,38 +33,26 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
                 if let Some(package) = walk.found.pop_front() {
                     return Ok(Some((package, walk)));
                 }
-                while walk.running.len() < READS
-                    && let Some(prefix) = walk.queue.pop_front()
-                {
-                    walk.running.push_back(self.children_of(prefix));
+                while walk.running.len() < READS && !walk.queue.is_empty() {
+                    let most = self.objects.listings_at_once().min(walk.queue.len());
+                    let prefixes = walk.queue.drain(..most).collect();
+                    walk.running.push_back(self.objects.children_of_each(prefixes));
                 }
                 let Some(listed) = walk.running.next().await else { return Ok(None) };
-                let (prefix, names) = listed?;
-                if let Some(package) = prefix.strip_suffix('/')
-                    && names.iter().any(|name| name == "versions")
-                {
-                    walk.found.push_back(PackageName::existing(package));
+                for (prefix, names) in listed? {
+                    if let Some(package) = prefix.strip_suffix('/')
+                        && names.iter().any(|name| name == "versions")
+                    {
+                        walk.found.push_back(PackageName::existing(package));
+                    }
+                    let deeper = |name: &&String| {
+                        let own = prefix.is_empty() && *name == keys::OWN;
+                        !own && (whole || !keys::RESERVED.contains(&name.as_str()))
+                    };
+                    walk.queue.extend(names.iter().filter(deeper).map(|name| format!("{prefix}{name}/")));
                 }
-                let deeper = |name: &&String| {
-                    let own = prefix.is_empty() && *name == keys::OWN;
-                    !own && (whole || !keys::RESERVED.contains(&name.as_str()))
-                };
-                walk.queue.extend(names.iter().filter(deeper).map(|name| format!("{prefix}{name}/")));
             }
         })
         .boxed()
-    }
-
-    pub(super) async fn children_of(&self, prefix: String) -> Result<(String, Vec<String>)> {
-        let mut names = Vec::new();
-        let mut after: Option<String> = None;
-        loop {
-            let page = self.objects.children(&prefix, after.as_deref()).await?;
-            names.extend(page.directories);
-            match page.next {
-                Some(next) => after = Some(next),
-                None => return Ok((prefix, names)),
-            }
-        }
     }
 }

@@ -109,8 +109,9 @@ impl<O: ConditionalObjects> ObjectLedger<O> {
     /// deletion of the pointer.
     pub(super) async fn all_tags_ever(&self, package: &PackageName) -> Result<Vec<TagName>> {
         let set = self.all_tags(package).await?;
-        let (_, had) = self.children_of(keys::histories(package)).await?;
-        let had = had.into_iter().filter(|name| name != keys::LATEST).map(TagName::existing);
+        let listed = self.objects.children_of_each(vec![keys::histories(package)]).await?;
+        let had = listed.into_iter().flat_map(|(_, names)| names);
+        let had = had.filter(|name| name != keys::LATEST).map(TagName::existing);
         let names: BTreeSet<TagName> = had.chain(set.into_iter().map(|state| state.tag)).collect();
         Ok(names.into_iter().collect())
     }
