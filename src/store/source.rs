@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::Read as _;
+use std::mem;
 use std::path::PathBuf;
 use std::thread;
 
@@ -22,6 +23,8 @@ pub(super) struct Source {
     /// Nothing where the bytes were hashed before.
     hasher: Option<Hasher>,
     read: u64,
+    /// For [`Source::next_beside`]: memory that is new for each piece costs more to be touched than to be filled.
+    buffer: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -60,12 +63,19 @@ impl Source {
         let promise = Promise { path: blob.path.to_owned(), sha256: blob.sha256, size: blob.size };
         if let Some(bytes) = blob.known().and_then(Scan::bytes) {
             // These very bytes were hashed; nobody can have changed them.
-            return Ok(Self { from: Origin::Memory(bytes.clone()), promise, hasher: None, read: 0 });
+            return Ok(Self {
+                from: Origin::Memory(bytes.clone()),
+                promise,
+                hasher: None,
+                read: 0,
+                buffer: Vec::new(),
+            });
         }
         blocking(move || {
             let file =
                 File::open(&promise.path).map_err(|error| Error::local("read", &promise.path, error))?;
-            Ok(Self { from: Origin::File(file), promise, hasher: Some(Hasher::default()), read: 0 })
+            let hasher = Some(Hasher::default());
+            Ok(Self { from: Origin::File(file), promise, hasher, read: 0, buffer: Vec::new() })
         })
         .await
     }
@@ -81,7 +91,8 @@ impl Source {
     /// # Errors
     /// `Corrupt` when the file is longer than expected, `Local` when it cannot be read.
     pub(super) fn next(&mut self, most: usize) -> Result<Bytes> {
-        let bytes = self.take(most)?;
+        let mut buffer = Vec::new();
+        let bytes = self.take(most, &mut buffer)?.unwrap_or_else(|| buffer.into());
         if let Some(hasher) = &mut self.hasher {
             hasher.update(&bytes);
         }
@@ -97,31 +108,36 @@ impl Source {
         most: usize,
         work: impl FnOnce(&[u8]) -> Result<()>,
     ) -> Result<usize> {
-        let bytes = self.take(most)?;
+        let mut buffer = mem::take(&mut self.buffer);
+        let kept = self.take(most, &mut buffer)?;
+        let bytes = kept.as_deref().unwrap_or(&buffer);
         match &mut self.hasher {
-            None => work(&bytes)?,
+            None => work(bytes)?,
             // Ends with the scope; a panic in it is one here.
             Some(hasher) => thread::scope(|scope| {
-                scope.spawn(|| hasher.update(&bytes));
-                work(&bytes)
+                scope.spawn(|| hasher.update(bytes));
+                work(bytes)
             })?,
         }
-        Ok(bytes.len())
+        let length = bytes.len();
+        self.buffer = buffer;
+        Ok(length)
     }
 
-    fn take(&mut self, most: usize) -> Result<Bytes> {
-        let bytes = match &mut self.from {
-            Origin::Memory(bytes) => bytes.split_to(most.min(bytes.len())),
+    /// The next bytes: returned where they are in memory already, else read into `buffer`, which then holds nothing else.
+    fn take(&mut self, most: usize, buffer: &mut Vec<u8>) -> Result<Option<Bytes>> {
+        let kept = match &mut self.from {
+            Origin::Memory(bytes) => Some(bytes.split_to(most.min(bytes.len()))),
             Origin::File(file) => {
-                let mut bytes = Vec::with_capacity(most);
-                let mut limited = file.take(most as u64);
-                let read = limited.read_to_end(&mut bytes);
+                buffer.clear();
+                buffer.reserve_exact(most);
+                let read = file.take(most as u64).read_to_end(buffer);
                 read.map_err(|error| Error::local("read", &self.promise.path, error))?;
-                bytes.into()
+                None
             }
         };
-        self.read += bytes.len() as u64;
-        if self.read > self.promise.size { Err(self.promise.broken()) } else { Ok(bytes) }
+        self.read += kept.as_ref().map_or(buffer.len(), Bytes::len) as u64;
+        if self.read > self.promise.size { Err(self.promise.broken()) } else { Ok(kept) }
     }
 
     /// [`Source::next`], off the executor.

@@ -34,7 +34,8 @@ struct Threat {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Control {
-    control: String,
+    #[serde(rename = "control")]
+    what: String,
     /// Of this binary.
     #[serde(default)]
     tests: Vec<String>,
@@ -110,7 +111,7 @@ fn every_control_names_tests_that_exist() {
         assert_eq!(threat.id, format!("T{}", number + 1));
         assert!(!threat.controls.is_empty(), "{} has no control", threat.id);
         for control in &threat.controls {
-            assert!(!control.proofs().is_empty(), "{}: nothing shows '{}'", threat.id, control.control);
+            assert!(!control.proofs().is_empty(), "{}: nothing shows '{}'", threat.id, control.what);
             let missing = missing(control, &listed);
             assert!(missing.is_empty(), "{} names what does not exist: {missing:#?}", threat.id);
         }
@@ -121,7 +122,7 @@ fn every_control_names_tests_that_exist() {
 #[test]
 fn names_that_do_not_exist_are_noticed() {
     let control = Control {
-        control: "none".to_owned(),
+        what: "none".to_owned(),
         tests: ["threats::no_such_test", "threats::every_control"].map(str::to_owned).into(),
         unit_tests: ["names::tests::no_such_test", "names::tests::addresses", "nowhere::tests::patterns"]
             .map(str::to_owned)
@@ -140,7 +141,7 @@ fn rendered(threats: &[Threat]) -> String {
         let _ = write!(text, "\n### {id}: {actor}\n\nMay {may}. Must not {must_not}.\n\n");
         for control in &threat.controls {
             let proofs: Vec<String> = control.proofs().iter().map(|proof| format!("`{proof}`")).collect();
-            let _ = writeln!(text, "* {}: {}", control.control, proofs.join(", "));
+            let _ = writeln!(text, "* {}: {}", control.what, proofs.join(", "));
         }
         for open in &threat.not_covered {
             let _ = writeln!(text, "* **Not covered**: {open}");
