@@ -185,20 +185,7 @@ async fn a_killed_init_container_starts_again() {
 
 /// What the manifest says of its rights is what the kernel grants.
 fn is_confined(node: &Node, process: u32) {
-    let status = node.proc(process, "status").expect("it runs");
-    for line in [
-        "Uid:\t65532\t65532\t65532\t65532",
-        "Gid:\t65532\t65532\t65532\t65532",
-        "CapEff:\t0000000000000000",
-        "CapBnd:\t0000000000000000",
-        "NoNewPrivs:\t1",
-        "Seccomp:\t2",
-    ] {
-        assert!(status.contains(line), "no '{line}' in {status}");
-    }
-    let mounts = node.proc(process, "mountinfo").expect("it runs");
-    let root = mounts.lines().find(|line| line.split(' ').nth(4) == Some("/")).expect("a root");
-    assert!(root.split(' ').nth(5).is_some_and(|options| options.starts_with("ro")), "{root}");
+    node.is_confined(process);
     let limit = format!(
         "group=$(grep -E ':memory:|^0::' /proc/{process}/cgroup | head -1 | cut -d : -f 3)
          cat /sys/fs/cgroup/memory$group/memory.limit_in_bytes 2>/dev/null || cat /sys/fs/cgroup$group/memory.max"

@@ -100,20 +100,7 @@ fn known(site: &Site) -> String {
 fn is_confined(site: &Site, pod: &Value) {
     let id = pod["status"]["containerStatuses"][0]["containerID"].as_str().expect("it runs");
     let process = site.node.process(id).expect("it runs");
-    let status = site.node.proc(process, "status").expect("it runs");
-    for line in [
-        "Uid:\t65532\t65532\t65532\t65532",
-        "Gid:\t65532\t65532\t65532\t65532",
-        "CapEff:\t0000000000000000",
-        "CapBnd:\t0000000000000000",
-        "NoNewPrivs:\t1",
-        "Seccomp:\t2",
-    ] {
-        assert!(status.contains(line), "no '{line}' in {status}");
-    }
-    let mounts = site.node.proc(process, "mountinfo").expect("it runs");
-    let root = mounts.lines().find(|line| line.split(' ').nth(4) == Some("/")).expect("a root");
-    assert!(root.split(' ').nth(5).is_some_and(|options| options.starts_with("ro")), "{root}");
+    site.node.is_confined(process);
 }
 
 fn uids(cluster: &Cluster) -> String {

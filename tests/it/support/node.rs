@@ -175,6 +175,25 @@ impl Node {
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
+    /// Asserts that the kernel grants a running process what the level `restricted` leaves: user 65532 and no capability, nothing
+    /// gained by executing, a filter of system calls, a root that cannot be written.
+    pub(crate) fn is_confined(&self, process: u32) {
+        let status = self.proc(process, "status").expect("it runs");
+        for line in [
+            "Uid:\t65532\t65532\t65532\t65532",
+            "Gid:\t65532\t65532\t65532\t65532",
+            "CapEff:\t0000000000000000",
+            "CapBnd:\t0000000000000000",
+            "NoNewPrivs:\t1",
+            "Seccomp:\t2",
+        ] {
+            assert!(status.contains(line), "no '{line}' in {status}");
+        }
+        let mounts = self.proc(process, "mountinfo").expect("it runs");
+        let root = mounts.lines().find(|line| line.split(' ').nth(4) == Some("/")).expect("a root");
+        assert!(root.split(' ').nth(5).is_some_and(|options| options.starts_with("ro")), "{root}");
+    }
+
     /// Where a container's files are for [`Node::enter`].
     pub(crate) fn path(pid: u32, file: &str) -> String {
         PathBuf::from(format!("/proc/{pid}/root")).join(file.trim_start_matches('/')).display().to_string()
