@@ -52,6 +52,11 @@ pub(crate) fn time(ours: &Sample, theirs: &Sample) -> f64 {
     ours.seconds / theirs.seconds
 }
 
+/// Their time / that of our hash alone: what a download that verifies cannot exceed, however fast the rest of it is.
+pub(crate) fn hash_alone(ours: &Sample, theirs: &Sample) -> f64 {
+    theirs.seconds / ours.hash
+}
+
 /// Our user CPU / theirs; no less than one tick of the clock that counts it.
 pub(crate) fn user_cpu(ours: &Sample, theirs: &Sample) -> f64 {
     ours.user.max(0.01) / theirs.user.max(0.01)
@@ -233,7 +238,8 @@ impl Sample {
     pub(crate) fn json(&self) -> Value {
         json!({
             "seconds": self.seconds, "user": self.user, "system": self.system, "server": self.server, "rss": self.rss,
-            "disk": self.disk, "sent": self.sent, "requests": self.requests, "lag": self.lag, "limit": self.limit,
+            "disk": self.disk, "sent": self.sent, "requests": self.requests, "lag": self.lag, "hash": self.hash,
+            "limit": self.limit,
         })
     }
 }

@@ -65,6 +65,8 @@ pub(crate) struct Sample {
     pub(crate) lag: f64,
     /// Its standard output.
     pub(crate) output: String,
+    /// Seconds that the hash of the object takes by itself, where a row asks for that.
+    pub(crate) hash: f64,
     /// For a limit instead of a run: H, N and C in bytes per second.
     pub(crate) limit: Option<[f64; 3]>,
 }

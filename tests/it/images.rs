@@ -113,7 +113,9 @@ fn an_image_holds_its_programs_and_nothing_else(#[case] name: &str, #[case] prog
     let digest = format!("sha256:{}", hex::encode(Sha256::digest(&layer)));
     assert_eq!(config["rootfs"]["diff_ids"], json!([digest]));
 
-    let found = entries(layer.as_slice());
+    let mut found = entries(layer.as_slice());
+    // `make test` makes the image of sacker of its own programs, which are not static (`image/run`).
+    found.retain(|file, _| name == INIT || !(file.starts_with("lib") && file.contains(".so")));
     let mut expected = vec!["etc/group", "etc/passwd", "etc/ssl/certs/ca-certificates.crt"];
     expected.extend(programs);
     expected.sort_unstable();

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use super::super::contest::{Check, Contender, speed, user_cpu};
+use super::super::contest::{Check, Contender, hash_alone, speed, user_cpu};
 use super::super::judge::Bounds;
 use super::super::process::{Program, Sample};
 use super::super::servers::{Object, Server, make_certificate};
@@ -153,6 +153,11 @@ pub(super) fn file_fresh(bench: &mut Bench) -> Result<()> {
     let (to, case) = (bench.work().join("file"), format!("blobserve, {}", words(size)));
     let check = || Check::File(to.clone(), object.sha256.clone());
     let mut ours = bench.contender("ours", init(bench, &server, &object, &to), &server, check());
+    let mut ours = Contender::new("ours", || {
+        #[expect(clippy::cast_precision_loss, reason = "sizes of benchmarks")]
+        let hash = size as f64 / machine::hash_rate().0;
+        Ok(Sample { hash, ..ours.run()? })
+    });
     ours.run()?;
     let then = peers::curl_then_openssl(&server, &object, &to);
     let mut contenders = vec![("curl, then openssl", vec![then], Bounds::at_least(1.1, 1.5))];
@@ -164,7 +169,11 @@ pub(super) fn file_fresh(bench: &mut Bench) -> Result<()> {
         let contender = |program| bench.contender(name, program, &server, check());
         let settings = settings.into_iter().map(contender).collect();
         let user_bounds = Bounds::at_most(None, (name == "boto3").then_some(0.33));
-        let questions = [("", speed as _, bounds), ("user CPU", user_cpu as _, user_bounds)];
+        let questions = [
+            ("", speed as _, bounds),
+            ("our hash alone", hash_alone as _, Bounds::at_least(None, None)),
+            ("user CPU", user_cpu as _, user_bounds),
+        ];
         bench.beside((ROW, &case, size), &mut ours, (name, settings), &questions)?;
     }
     Ok(())
