@@ -39,8 +39,10 @@ test: testbed ## Run all tests against the real servers of the test bed
 	SACKER_PROGRAMS=$(TARGET)/debug image/run init sacker
 	$(say) "running the tests (seed: $${SACKER_SEED:-random, printed by each randomised test})"
 	@rm -rf target/servers
-	@# Not the other examples, which are compiled by lint.
-	SACKER_SERVERS=$(CURDIR)/target/servers cargo test --no-fail-fast --lib --bins --tests
+	@# Three at a time: with two, a third of two cores waits for servers and timers.
+	@# Not the other examples, which lint compiles.
+	SACKER_SERVERS=$(CURDIR)/target/servers RUST_TEST_THREADS=$${RUST_TEST_THREADS:-3} \
+		cargo test --no-fail-fast --lib --bins --tests
 	@testbed/took-part target/servers
 	$(say) "fuzzing every decoder"
 	fuzz/run $(or $(FUZZ_SECONDS),10)
