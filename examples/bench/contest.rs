@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::judge::{Bounds, Judgement, Measured, Ratio, judge};
+use super::judge::{Bounds, Judgement, Measured, Ratio, is_undecided, judge};
 use super::process::{Program, Sample, run};
 use super::servers::{Server, counts};
 use super::{Bench, Result, machine, reference};
@@ -134,7 +134,7 @@ impl Bench {
         best.map(|(_, contender)| contender).ok_or_else(|| failure.into())
     }
 
-    /// Runs pairs, and asks several questions of them.
+    /// Runs pairs until so many count, or more than that do not, and asks several questions of them.
     pub(crate) fn contest(
         &mut self,
         (row, case, size): (&'static str, &str, u64),
@@ -145,8 +145,9 @@ impl Bench {
         let mut samples = Vec::new();
         let mut canaries = Vec::new();
         let mut before = self.canary();
-        for pair in 0..self.pairs(pairs) {
-            samples.push(if pair % 2 == 0 {
+        let wanted = self.pairs(pairs);
+        while is_undecided(&canaries, self.best, wanted) {
+            samples.push(if samples.len() % 2 == 0 {
                 let sample = ours.run()?;
                 (sample, theirs.run()?)
             } else {

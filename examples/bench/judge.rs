@@ -89,6 +89,18 @@ pub(crate) struct Judgement {
     pub(crate) dropped: usize,
 }
 
+/// Whether a machine that did so well around a pair was as fast as at its best.
+fn is_calm(canary: f64, best: f64) -> bool {
+    canary >= best * (1.0 - CANARY)
+}
+
+/// Whether pairs are missing: there are neither as many calm ones as are wanted, nor so many others that these could not be the
+/// most. `canaries` are those of the pairs so far.
+pub(crate) fn is_undecided(canaries: &[f64], best: f64, wanted: usize) -> bool {
+    let calm = canaries.iter().filter(|&&canary| is_calm(canary, best)).count();
+    calm < wanted && canaries.len() - calm <= wanted
+}
+
 /// Judges by the bad end of the interval. `best` is the run's best canary.
 pub(crate) fn judge(measured: &Measured, bounds: Bounds, best: f64, seed: u64) -> Judgement {
     let none = |verdict| Judgement { verdict, interval: None, kept: 0, dropped: 0 };
@@ -96,7 +108,7 @@ pub(crate) fn judge(measured: &Measured, bounds: Bounds, best: f64, seed: u64) -
         Measured::Missing(_) => none(Verdict::Missing),
         Measured::Figure(figure, _) => none(verdict(*figure, bounds)),
         Measured::Pairs(ratios) => {
-            let is_calm = |ratio: &&Ratio| ratio.canary >= best * (1.0 - CANARY);
+            let is_calm = |ratio: &&Ratio| is_calm(ratio.canary, best);
             let kept: Vec<f64> = ratios.iter().filter(is_calm).map(|ratio| ratio.ratio).collect();
             let dropped = ratios.len() - kept.len();
             if dropped > kept.len() {
@@ -152,6 +164,14 @@ mod tests {
         assert_eq!((one.verdict, one.kept, one.dropped), (Verdict::GoalMet, 2, 1));
         let two = judge(&pairs(&[1.0, 9.0, 1.0], &[1.0, 0.5, 0.5]), Bounds::at_most(2.0, None), 1.0, 1);
         assert_eq!((two.verdict, two.kept, two.dropped), (Verdict::Noisy, 1, 2));
+    }
+
+    #[test]
+    fn pairs_are_run_until_enough_count_or_most_do_not() {
+        assert!(is_undecided(&[], 1.0, 2));
+        assert!(is_undecided(&[1.0, 0.5, 0.5], 1.0, 2));
+        assert!(!is_undecided(&[1.0, 0.5, 0.96], 1.0, 2));
+        assert!(!is_undecided(&[0.5, 0.5, 0.5], 1.0, 2));
     }
 
     #[test]
