@@ -9,6 +9,7 @@ mod assembly;
 mod budget;
 #[cfg(feature = "init")]
 mod cache;
+mod heap;
 mod leftovers;
 mod partial;
 mod pipeline;

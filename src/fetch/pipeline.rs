@@ -15,13 +15,14 @@ use tokio::task::JoinHandle;
 
 use super::Artifact;
 use super::assembly::{Assembly, Next, Output, Writer};
+use super::heap;
 use super::transfer::corrupt;
 use crate::error::Result;
 use crate::model::{Hasher, Sha256};
 
 /// How many bytes may wait for the thread: enough to keep it busy over a slow moment of the network, little enough that
 /// several transfers side by side stay below 32 MiB.
-const QUEUE_BYTES: u32 = 4 << 20;
+pub(super) const QUEUE_BYTES: u32 = 4 << 20;
 
 /// Up to this size in bytes all of a blob waits in the queue: half a millisecond of hashing, a quarter of [`QUEUE_BYTES`].
 const SMALL: u64 = 1 << 20;
@@ -119,6 +120,9 @@ impl<O: Output> Pipeline<O> {
         let room = Arc::new(Semaphore::new(QUEUE_BYTES as usize));
         let head = Arc::new(Head::default());
         let is_small = assembly.size() <= SMALL;
+        if !is_small {
+            heap::keep_what_is_freed();
+        }
         let (pieces, writer, own_write) = match assembly.writer() {
             Some(write) if !is_small => {
                 let (written, pieces_written) = mpsc::unbounded_channel();
