@@ -333,7 +333,10 @@ impl Attempt<'_> {
                 may_resume && left.bytes() > 0 && recorded.is_none_or(|recorded| recorded == left.size)
             });
             place.check_space(needed.saturating_sub(left.as_ref().map_or(0, Left::bytes)))?;
-            if left.is_none() {
+            // Not where it is empty: ext4 has what was once cut to nothing written to the disk before it is closed, and
+            // the container waits for that (`auto_da_alloc` in ext4(5)).
+            let is_empty = file.metadata().is_ok_and(|found| found.len() == 0);
+            if left.is_none() && !is_empty {
                 file.set_len(0).map_err(|error| place.write_failure(needed, error))?;
             }
             Ok((temporary, file, left))

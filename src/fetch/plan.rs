@@ -12,7 +12,13 @@ use std::time::Duration;
 const FIRST_CONNECTIONS: usize = 2;
 
 /// How long the pace with a number of connections is measured.
-pub(super) const ROUND: Duration = Duration::from_millis(200);
+const ROUND: Duration = Duration::from_millis(200);
+
+/// The same for the first number of them, which is only what others are compared with.
+const FIRST_ROUND: Duration = Duration::from_millis(100);
+
+/// How often to look whether a round is over, or a part slow.
+pub(super) const TICK: Duration = Duration::from_millis(50);
 
 /// A pace counts as faster from this factor on.
 const FASTER: f64 = 1.1;
@@ -21,14 +27,14 @@ const FASTER: f64 = 1.1;
 const STRAGGLES: f64 = 3.0;
 
 /// How long a part is watched before it can be called slow.
-const WATCHED: Duration = Duration::from_millis(750);
+const WATCHED: Duration = Duration::from_millis(400);
 
 /// How many finished parts the median is of.
 const REMEMBERED: usize = 9;
 
 /// A request should take so long at least, if the parts are there to be asked for: the 20 ms until its first byte, and what a
-/// server does for each one whatever its size, are then little beside it.
-const REQUEST: Duration = Duration::from_millis(200);
+/// server does for each one whatever its size, are then a twentieth of it.
+const REQUEST: Duration = Duration::from_millis(400);
 
 /// Most bytes of a request.
 const REQUEST_BYTES: u64 = 64 << 20;
@@ -82,6 +88,8 @@ struct Round {
     enough: usize,
     /// More connections did not help.
     is_settled: bool,
+    /// A connection had to wait for the head.
+    is_held_up: bool,
 }
 
 impl Plan {
@@ -111,6 +119,7 @@ impl Plan {
             return None;
         }
         if self.is_too_far_ahead(index, hashed) {
+            self.round.is_held_up = true;
             return None;
         }
         let most = self.parts_of_a_request();
@@ -128,7 +137,10 @@ impl Plan {
     pub(super) fn resume(&mut self, hashed: u64, now: Duration) -> Option<usize> {
         let waits =
             |running: &Running| running.since.is_none() && !self.is_too_far_ahead(running.index, hashed);
-        let at = self.running.iter().position(waits)?;
+        let Some(at) = self.running.iter().position(waits) else {
+            self.round.is_held_up |= self.running.iter().any(|running| running.since.is_none());
+            return None;
+        };
         let running = &mut self.running[at];
         running.since = Some(now);
         running.started_at = self.position[running.index];
@@ -158,11 +170,12 @@ impl Plan {
     }
 
     /// How many parts are asked for at a time: more than one only where they come that fast, and no more than leave each
-    /// connection its share of what may be ahead.
+    /// connection its share of what may be ahead, and of what is left, so that all end at about the same time.
     fn parts_of_a_request(&self) -> usize {
         let share =
             if self.connections > 1 { self.sizes.ahead / self.connections as u64 } else { REQUEST_BYTES };
-        let most = (share.min(REQUEST_BYTES) / self.sizes.part).max(1);
+        let left = (self.position.len() - self.next) / self.connections;
+        let most = (share.min(REQUEST_BYTES) / self.sizes.part).min(left as u64).max(1);
         let mut paces: Vec<f64> = self.paces.iter().copied().collect();
         paces.sort_unstable_by(f64::total_cmp);
         let median = paces.get(paces.len() / 2).copied().unwrap_or(0.0);
@@ -216,16 +229,19 @@ impl Plan {
             && (self.next..self.position.len()).all(|index| self.missing(index).is_empty())
     }
 
-    /// Measures the pace of the whole, and doubles the connections if the last ones helped. `is_held_up` says that bytes came faster
-    /// than they were hashed: more connections cannot help then.
+    /// Measures the pace of the whole, and doubles the connections if the last ones helped. `is_held_up` says that bytes came
+    /// faster than they were hashed: more connections cannot help then. Nor does a round tell anything in which one of them
+    /// waited for a slow head.
     pub(super) fn measure(&mut self, now: Duration, is_held_up: bool) {
         let elapsed = now.saturating_sub(self.round.since);
-        if elapsed < ROUND {
+        let is_first = self.round.best <= 0.0;
+        if elapsed < if is_first { FIRST_ROUND } else { ROUND } {
             return;
         }
         let Some(now_pace) = pace(self.round.received, elapsed) else { return };
         self.round.since = now;
         self.round.received = 0;
+        let is_held_up = std::mem::take(&mut self.round.is_held_up) || is_held_up;
         // With fewer parts on their way than connections, the number of these did not count.
         if self.round.is_settled || is_held_up || self.running.len() < self.connections {
             return;
@@ -343,6 +359,19 @@ mod tests {
     }
 
     #[test]
+    fn the_last_requests_are_for_less_so_that_all_connections_end_together() {
+        let part = 4 << 20;
+        let sizes = Sizes { part, ahead: 100 * part, connections: 2 };
+        let mut plan = Plan::new(11 * part, sizes, &[0; 11]);
+        assert_eq!(plan.start(0, at(0)), Some(0));
+        complete(&mut plan, 0, at(10));
+        assert_eq!(plan.start(part, at(10)), Some(1));
+        assert_eq!(plan.request(1), part..6 * part);
+        assert_eq!(plan.start(part, at(10)), Some(6));
+        assert_eq!(plan.request(6), 6 * part..8 * part);
+    }
+
+    #[test]
     fn parts_start_in_order_and_not_too_far_ahead() {
         let mut plan = Plan::new(95, SIZES, &[0; 10]);
         plan.connections = 9;
@@ -397,6 +426,27 @@ mod tests {
     }
 
     #[test]
+    fn a_round_in_which_a_connection_waited_for_the_head_tells_nothing() {
+        let mut plan = Plan::new(1_000, SIZES, &[0; 100]);
+        while plan.start(0, at(0)).is_some() {}
+        plan.round.received = 1_000;
+        plan.measure(at(250), false);
+        assert_eq!(plan.connections, 4);
+        assert_eq!(
+            (plan.start(0, at(250)), plan.start(0, at(250))),
+            (Some(2), None),
+            "part 3 is too far ahead"
+        );
+        assert_eq!(plan.start(10, at(400)), Some(3));
+        plan.round.received = 10;
+        plan.measure(at(500), false);
+        assert_eq!(plan.connections, 4, "it was the head that was slow");
+        plan.round.received = 10;
+        plan.measure(at(750), false);
+        assert_eq!(plan.connections, 2);
+    }
+
+    #[test]
     fn a_hash_that_cannot_keep_up_gets_no_more_connections() {
         let mut plan = Plan::new(1_000, Sizes { ahead: 1_000, ..SIZES }, &[0; 100]);
         for round in 1..=5_u64 {
@@ -430,9 +480,9 @@ mod tests {
         complete(&mut plan, 1, at(100));
         complete(&mut plan, 2, at(100));
         plan.receive(0, 0, 1);
-        assert_eq!(plan.race(0, at(700)), None, "not watched for long enough");
-        assert_eq!(plan.race(0, at(800)), Some(0));
-        assert_eq!(plan.race(0, at(900)), None, "once is enough");
+        assert_eq!(plan.race(0, at(300)), None, "not watched for long enough");
+        assert_eq!(plan.race(0, at(500)), Some(0));
+        assert_eq!(plan.race(0, at(600)), None, "once is enough");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::assembly::{Assembly, Output};
 use super::budget::Budget;
 use super::partial::Left;
 use super::pipeline::{Outcome, Pipeline, Stopped};
-use super::plan::{Plan, ROUND, Sizes};
+use super::plan::{Plan, Sizes, TICK};
 use super::transfer::Transfer;
 use super::{Artifact, Patience};
 use crate::error::{Error, Result};
@@ -99,7 +99,7 @@ struct Reception<'a, O> {
 impl<O: Output> Reception<'_, O> {
     async fn run(&self, mut first: Option<Transfer<'_>>) -> Result<(), Broken> {
         let start = Instant::now();
-        let mut ticks = interval(ROUND);
+        let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut running = FuturesUnordered::new();
         let mut handles: Vec<(usize, AbortHandle)> = Vec::new();

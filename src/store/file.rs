@@ -4,7 +4,8 @@
 //! blob or none. All file work happens off the executor. Not responsible for verifying what it hands out.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom};
+use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use std::sync::{Arc, Once};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _};
+use rustix::fs::Advice;
 use tempfile::NamedTempFile;
 use tokio::sync::mpsc;
 
@@ -26,12 +28,8 @@ use crate::files;
 use crate::inspection::Finding;
 use crate::model::{FileLocation, Sha256};
 
-/// Bytes that are hashed while they are written: enough to be worth a thread.
-const CHUNK: usize = 1 << 20;
-
-/// Bytes of one write. The kernel takes more at once in large folios, which a virtual machine may have to get from its host
-/// first: writes of 4 MiB were six times as slow as of 256 KiB on one, smaller ones no faster.
-const WRITE: usize = 256 << 10;
+/// Bytes that are copied while those before them are hashed: enough to be worth a thread, and still in a cache then.
+const CHUNK: usize = 4 << 20;
 
 /// Bytes that are handed out at once: small enough to be hashed while they are in a core's cache, and for several
 /// readings side by side in an init container's memory.
@@ -156,15 +154,15 @@ impl Incoming {
     }
 
     /// Copies a chunk; the number of its bytes is 0 at the end.
-    fn copy_chunk(mut self) -> Result<(usize, Self)> {
-        let file = &mut self.file;
-        let length = self.source.next_beside(CHUNK, |bytes| {
-            let written = bytes.chunks(WRITE).try_for_each(|bytes| file.write_all(bytes));
-            written.map_err(|error| failed("write", file.path(), error))
-        })?;
-        // The disk begins to write, which makes the wait for it at the end short. Where that is not possible it waits.
-        let _ = rustix::fs::fadvise(file.as_file(), self.written, None, rustix::fs::Advice::DontNeed);
-        self.written += length as u64;
+    fn copy_chunk(mut self) -> Result<(u64, Self)> {
+        let file = self.file.as_file();
+        let copied = self.source.copy_to(file, CHUNK)?;
+        let length = copied.map_err(|error| failed("write", self.file.path(), error))?;
+        // The disk begins to write what is hashed, which makes the wait for it at the end short. Where that is not possible
+        // it waits.
+        let chunk = self.written.saturating_sub(CHUNK as u64);
+        let _ = rustix::fs::fadvise(file, chunk, NonZeroU64::new(CHUNK as u64), Advice::DontNeed);
+        self.written += length;
         crash_point_at("store.file.copied", self.file.path());
         Ok((length, self))
     }
@@ -281,7 +279,7 @@ impl Store for FileStore {
             if length == 0 {
                 break;
             }
-            progress(length as u64);
+            progress(length);
         }
         blocking(move || incoming.finish(&path)).await
     }
