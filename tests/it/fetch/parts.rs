@@ -48,14 +48,17 @@ fn assert_is_there(directory: &Path, blob: &Bytes) {
     assert_eq!(names(directory), ["app.jar"]);
 }
 
-/// A directory in which a fetch came to an end after two parts, since its store went away.
+/// A directory in which a fetch came to an end after two parts, since its store fell silent: later than the parts came, however
+/// many requests were on their way meanwhile.
 async fn interrupted(blob: &Bytes) -> TempDir {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let store = FaultyStore::new(&[blob], &[Fault::None, Fault::None, Fault::Away]);
+    let store = FaultyStore::new(&[blob], &[Fault::None, Fault::None, Fault::StallAt(0)]);
     let target = Target::directory(directory.path());
-    let error = fetch_with(&store, &artifact(blob), &target, &options(0), &|_| {})
+    let patience = Patience { stall: Duration::from_secs(1), retries: 0 };
+    let options = Options { patience, ..Options::default() };
+    let error = fetch_with(&store, &artifact(blob), &target, &options, &|_| {})
         .await
-        .expect_err("the store is away");
+        .expect_err("the store is silent");
     assert_eq!(Exit::from(&error), Exit::Unavailable, "{error}");
     assert_eq!(names(directory.path()), [partial(blob)], "what arrived stays");
     directory
