@@ -158,10 +158,11 @@ impl Incoming {
         let file = self.file.as_file();
         let copied = self.source.copy_to(file, CHUNK)?;
         let length = copied.map_err(|error| failed("write", self.file.path(), error))?;
-        // The disk begins to write what is hashed, which makes the wait for it at the end short. Where that is not possible
-        // it waits.
-        let chunk = self.written.saturating_sub(CHUNK as u64);
-        let _ = rustix::fs::fadvise(file, chunk, NonZeroU64::new(CHUNK as u64), Advice::DontNeed);
+        // The disk begins to write the chunk before, which is hashed now: that makes the wait at the end short. Where that is
+        // not possible it waits.
+        if let Some(before) = self.written.checked_sub(CHUNK as u64) {
+            let _ = rustix::fs::fadvise(file, before, NonZeroU64::new(CHUNK as u64), Advice::DontNeed);
+        }
         self.written += length;
         crash_point_at("store.file.copied", self.file.path());
         Ok((length, self))
