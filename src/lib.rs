@@ -40,6 +40,7 @@ pub mod inspection;
 pub mod ledger;
 pub mod model;
 mod names;
+mod page_buffer;
 pub mod publish;
 pub mod retry;
 pub mod server_clock;

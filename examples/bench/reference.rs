@@ -21,6 +21,10 @@ use super::{Bench, Result};
 /// What the downloader starts with, and stays at where the hash is what limits it.
 const CONNECTIONS: usize = 2;
 
+/// Bytes that are read and hashed at once, and of a page.
+const BUFFER: usize = 256 << 10;
+const PAGE: usize = 4096;
+
 /// Bytes of a request.
 const PART: u64 = 16 << 20;
 
@@ -67,9 +71,12 @@ async fn discard(store: &dyn Store, sha256: &Sha256, size: u64) -> Result<()> {
 
 /// The digest of a file.
 pub(crate) fn hash_file(path: impl AsRef<std::path::Path>) -> io::Result<Sha256> {
-    let (mut file, mut hasher, mut buffer) = (File::open(path)?, Hasher::default(), vec![0; 256 << 10]);
+    let (mut file, mut hasher, mut memory) = (File::open(path)?, Hasher::default(), vec![0; BUFFER + PAGE]);
+    // As `sacker` reads: elsewhere in a page some processors copy at a quarter of their pace.
+    let begin = memory.as_ptr().align_offset(PAGE).min(PAGE);
+    let buffer = &mut memory[begin..begin + BUFFER];
     loop {
-        match file.read(&mut buffer)? {
+        match file.read(buffer)? {
             0 => return Ok(hasher.finish()),
             read => hasher.update(&buffer[..read]),
         }

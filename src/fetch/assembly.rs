@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use super::budget::{Budget, Share};
 use crate::model::{Hasher, Sha256};
+use crate::page_buffer::PageBuffer;
 
 /// Bytes that are read again at a time: they should still be in the core's cache when they are hashed.
 const REREAD: usize = 256 << 10;
@@ -48,7 +49,8 @@ pub(super) struct Assembly<O> {
     window: BTreeMap<u64, (Bytes, Share)>,
     budget: Budget,
     output: O,
-    buffer: Vec<u8>,
+    /// Once something is read again.
+    buffer: Option<PageBuffer>,
 }
 
 /// What there is to hash.
@@ -74,7 +76,7 @@ impl<O: Output> Assembly<O> {
             window: BTreeMap::new(),
             budget,
             output,
-            buffer: Vec::new(),
+            buffer: None,
         }
     }
 
@@ -139,11 +141,11 @@ impl<O: Output> Assembly<O> {
                 // What is in the window need not be read.
                 let held = self.window.first_key_value().map_or(self.size, |(offset, _)| *offset);
                 let left = self.kept_until().min(held) - self.hashed;
-                let mut buffer = std::mem::take(&mut self.buffer);
-                buffer.resize(usize::try_from(left).unwrap_or(REREAD).min(REREAD), 0);
-                self.output.reread(self.hashed, &mut buffer)?;
-                self.advance(&buffer)?;
-                self.buffer = buffer;
+                let mut buffer = self.buffer.take().unwrap_or_else(|| PageBuffer::new(REREAD));
+                let bytes = buffer.first(usize::try_from(left).unwrap_or(REREAD).min(REREAD));
+                self.output.reread(self.hashed, bytes)?;
+                self.advance(bytes)?;
+                self.buffer = Some(buffer);
                 Ok(())
             }
             Next::Nothing => Ok(()),

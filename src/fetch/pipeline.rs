@@ -5,7 +5,7 @@
 //! Not responsible for where bytes come from, nor for the file's name: the threads only ever see an [`Output`].
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -19,6 +19,7 @@ use super::heap;
 use super::transfer::corrupt;
 use crate::error::Result;
 use crate::model::{Hasher, Sha256};
+use crate::page_buffer::PageBuffer;
 
 /// How many bytes may wait for the thread: enough to keep it busy over a slow moment of the network, little enough that
 /// several transfers side by side stay below 32 MiB.
@@ -258,17 +259,17 @@ fn consume<O: Output>(
 
 /// The digest of an open file, from its current position. Dropping the future ends it within one block.
 pub(super) async fn hash_file(file: File) -> io::Result<Sha256> {
-    let mut state = (file, Hasher::default(), Vec::with_capacity(READ_BYTES));
+    let mut state = (file, Hasher::default(), PageBuffer::new(READ_BYTES));
     loop {
         let read = tokio::task::spawn_blocking(move || {
             let (file, hasher, buffer) = &mut state;
-            buffer.clear();
-            file.take(READ_BYTES as u64).read_to_end(buffer)?;
-            hasher.update(buffer);
-            Ok::<_, io::Error>(state)
+            let bytes = buffer.read(file)?;
+            hasher.update(bytes);
+            Ok::<_, io::Error>((bytes.is_empty(), state))
         });
-        state = read.await.map_err(io::Error::other)??;
-        if state.2.is_empty() {
+        let is_end;
+        (is_end, state) = read.await.map_err(io::Error::other)??;
+        if is_end {
             return Ok(state.1.finish());
         }
     }

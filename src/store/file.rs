@@ -4,7 +4,7 @@
 //! blob or none. All file work happens off the executor. Not responsible for verifying what it hands out.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom};
+use std::io::{self, ErrorKind, Seek as _, SeekFrom};
 use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt as _;
@@ -27,6 +27,7 @@ use crate::files;
 #[cfg(feature = "cli")]
 use crate::inspection::Finding;
 use crate::model::{FileLocation, Sha256};
+use crate::page_buffer::read_bytes;
 
 /// Bytes that are copied while those before them are hashed: enough to be worth a thread, and still in a cache then.
 const CHUNK: usize = 4 << 20;
@@ -197,10 +198,11 @@ impl Incoming {
 fn read_ahead(mut file: File, path: &Path, mut left: u64, chunks: &mpsc::Sender<Result<Bytes>>) {
     while left > 0 {
         let most = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
-        let mut bytes = Vec::with_capacity(most);
-        let chunk = match (&mut file).take(most as u64).read_to_end(&mut bytes) {
-            Ok(0) => Err(Error::corrupt(path.display().to_string(), "it became shorter while it was read")),
-            Ok(_) => Ok(Bytes::from(bytes)),
+        let chunk = match read_bytes(&mut file, most) {
+            Ok(bytes) if bytes.is_empty() => {
+                Err(Error::corrupt(path.display().to_string(), "it became shorter while it was read"))
+            }
+            Ok(bytes) => Ok(bytes),
             Err(error) => Err(failed("read", path, error)),
         };
         left -= chunk.as_ref().map_or(left, |bytes| bytes.len() as u64);

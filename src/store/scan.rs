@@ -2,12 +2,13 @@
 //!
 //! Not responsible for where the bytes go afterwards, nor for whether they are still the same then: a store checks that.
 
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, Read};
 
 use bytes::Bytes;
 
 use super::parts::SINGLE_MAX;
 use crate::model::{Hasher, Sha256};
+use crate::page_buffer::PageBuffer;
 
 /// Bytes that are read at once: few enough to be hashed while they are in a core's cache.
 const CHUNK: usize = 256 << 10;
@@ -41,22 +42,21 @@ impl Scan {
         // A size that grew meanwhile costs a second allocation, no more.
         let room = expected.and_then(|size| size.try_into().ok()).unwrap_or(0);
         let mut kept = (!is_large).then(|| Vec::with_capacity(room));
-        let mut buffer = vec![0; CHUNK];
+        let mut buffer = PageBuffer::new(CHUNK);
         let (mut hasher, mut size) = (Hasher::default(), 0);
         loop {
-            let length = read_some(&mut from, &mut buffer)?;
-            if length == 0 {
+            let bytes = buffer.read(&mut from)?;
+            if bytes.is_empty() {
                 break;
             }
-            let bytes = &buffer[..length];
             hasher.update(bytes);
             also(bytes)?;
-            size += length as u64;
+            size += bytes.len() as u64;
             match &mut kept {
                 Some(kept) if size <= SINGLE_MAX => kept.extend_from_slice(bytes),
                 _ => kept = None,
             }
-            progress(length as u64);
+            progress(bytes.len() as u64);
         }
         Ok(Self { sha256: hasher.finish(), size, bytes: kept.map(Bytes::from) })
     }
@@ -64,15 +64,6 @@ impl Scan {
     /// The bytes, where they were kept.
     pub(super) fn bytes(&self) -> Option<&Bytes> {
         self.bytes.as_ref()
-    }
-}
-
-fn read_some(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    loop {
-        match from.read(buffer) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            read => return read,
-        }
     }
 }
 

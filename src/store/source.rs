@@ -15,6 +15,7 @@ use bytes::Bytes;
 use super::{BlobFile, Scan};
 use crate::error::{Error, Meaning, Result};
 use crate::model::{Hasher, Sha256};
+use crate::page_buffer::{PageBuffer, read_bytes};
 
 /// Bytes that are read again at a time: they should still be in the core's cache when they are hashed.
 const REREAD: usize = 256 << 10;
@@ -34,8 +35,8 @@ pub(super) struct Source {
     read: u64,
     /// Of [`Source::copy_to`]: bytes that were hashed.
     hashed: u64,
-    /// Of [`Source::copy_to`]: memory that is new for each piece costs more to be touched than to be filled.
-    buffer: Vec<u8>,
+    /// Of [`Source::copy_to`], once there is something to hash.
+    buffer: Option<PageBuffer>,
 }
 
 #[derive(Debug)]
@@ -80,14 +81,14 @@ impl Source {
                 hasher: None,
                 read: 0,
                 hashed: 0,
-                buffer: Vec::new(),
+                buffer: None,
             });
         }
         blocking(move || {
             let file =
                 File::open(&promise.path).map_err(|error| Error::local("read", &promise.path, error))?;
             let hasher = Some(Hasher::default());
-            Ok(Self { from: Origin::File(file), promise, hasher, read: 0, hashed: 0, buffer: Vec::new() })
+            Ok(Self { from: Origin::File(file), promise, hasher, read: 0, hashed: 0, buffer: None })
         })
         .await
     }
@@ -106,10 +107,7 @@ impl Source {
         let bytes = match &mut self.from {
             Origin::Memory(bytes) => bytes.split_to(most.min(bytes.len())),
             Origin::File(file) => {
-                let mut buffer = Vec::with_capacity(most);
-                let read = file.take(most as u64).read_to_end(&mut buffer);
-                read.map_err(|error| Error::local("read", &self.promise.path, error))?;
-                buffer.into()
+                read_bytes(file, most).map_err(|error| Error::local("read", &self.promise.path, error))?
             }
         };
         self.read += bytes.len() as u64;
@@ -141,6 +139,7 @@ impl Source {
                 // Ends with the scope; a panic in it is one here.
                 let copied = thread::scope(|scope| {
                     if let Some(hasher) = hasher {
+                        let buffer = buffer.get_or_insert_with(|| PageBuffer::new(REREAD));
                         scope.spawn(|| hashed = hash(hasher, to, left, buffer));
                     }
                     io::copy(&mut (&*file).take(most as u64), &mut &*to)
@@ -176,11 +175,10 @@ impl Source {
 }
 
 /// Hashes a range of what was copied.
-fn hash(hasher: &mut Hasher, file: &File, mut left: Range<u64>, buffer: &mut Vec<u8>) -> io::Result<()> {
-    buffer.resize(REREAD, 0);
+fn hash(hasher: &mut Hasher, file: &File, mut left: Range<u64>, buffer: &mut PageBuffer) -> io::Result<()> {
     while !left.is_empty() {
         let most = usize::try_from(left.end - left.start).unwrap_or(REREAD).min(REREAD);
-        let piece = &mut buffer[..most];
+        let piece = buffer.first(most);
         file.read_exact_at(piece, left.start)?;
         hasher.update(piece);
         left.start += most as u64;
