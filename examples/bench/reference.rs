@@ -5,13 +5,13 @@
 //! verified. `client hash FILE` only hashes.
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use sacker::connect::Connect;
 use sacker::fetch::{self, Artifact};
-use sacker::model::{Hasher, Sha256};
-use sacker::store::{self, Store};
+use sacker::model::Sha256;
+use sacker::store::{self, Scan, Store};
 
 use super::machine;
 use super::process::{Program, Sample};
@@ -20,10 +20,6 @@ use super::{Bench, Result};
 
 /// What the downloader starts with, and stays at where the hash is what limits it.
 const CONNECTIONS: usize = 2;
-
-/// Bytes that are read and hashed at once, and of a page.
-const BUFFER: usize = 256 << 10;
-const PAGE: usize = 4096;
 
 /// Bytes of a request.
 const PART: u64 = 16 << 20;
@@ -69,18 +65,11 @@ async fn discard(store: &dyn Store, sha256: &Sha256, size: u64) -> Result<()> {
     if received == size { Ok(()) } else { Err(format!("{received} of {size} bytes came").into()) }
 }
 
-/// The digest of a file.
+/// The digest of a file, read as `sacker add` reads it.
 pub(crate) fn hash_file(path: impl AsRef<std::path::Path>) -> io::Result<Sha256> {
-    let (mut file, mut hasher, mut memory) = (File::open(path)?, Hasher::default(), vec![0; BUFFER + PAGE]);
-    // As `sacker` reads: elsewhere in a page some processors copy at a quarter of their pace.
-    let begin = memory.as_ptr().align_offset(PAGE).min(PAGE);
-    let buffer = &mut memory[begin..begin + BUFFER];
-    loop {
-        match file.read(buffer)? {
-            0 => return Ok(hasher.finish()),
-            read => hasher.update(&buffer[..read]),
-        }
-    }
+    // Said to be too large to be kept in memory.
+    let scan = Scan::read(File::open(path)?, Some(u64::MAX), &|_| (), &mut |_| Ok(()))?;
+    Ok(scan.sha256)
 }
 
 /// One of the clients above, for an object of a server.

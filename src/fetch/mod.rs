@@ -105,11 +105,13 @@ pub struct Patience {
     pub stall: Duration,
     /// How often in a row a broken or stalled stream is taken up again where it broke.
     pub retries: u32,
+    /// How long a part is watched before it can be called slow, and is asked for a second time.
+    pub slow: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { stall: Duration::from_secs(20), retries: 4 }
+        Self { stall: Duration::from_secs(20), retries: 4, slow: Duration::from_millis(400) }
     }
 }
 

@@ -26,9 +26,6 @@ const FASTER: f64 = 1.1;
 /// A head part slower than the median by this factor is raced.
 const STRAGGLES: f64 = 3.0;
 
-/// How long a part is watched before it can be called slow.
-const WATCHED: Duration = Duration::from_millis(400);
-
 /// How many finished parts the median is of.
 const REMEMBERED: usize = 9;
 
@@ -265,7 +262,8 @@ impl Plan {
     }
 
     /// A part that should be asked for a second time, from where it is: the one that the hash waits for, when it is slow.
-    pub(super) fn race(&mut self, hashed: u64, now: Duration) -> Option<usize> {
+    /// None is called that before it was watched for `slow_after`.
+    pub(super) fn race(&mut self, hashed: u64, now: Duration, slow_after: Duration) -> Option<usize> {
         let head = usize::try_from(hashed / self.sizes.part).ok()?;
         let mut paces: Vec<f64> = self.paces.iter().copied().collect();
         let position = &self.position;
@@ -273,7 +271,7 @@ impl Plan {
             let watched = now.saturating_sub(running.since?);
             let received = position[running.index] - running.started_at;
             // Nothing at all is the slowest pace.
-            (watched >= WATCHED).then(|| pace(received, watched).unwrap_or(0.0))
+            (watched >= slow_after).then(|| pace(received, watched).unwrap_or(0.0))
         };
         paces.extend(self.running.iter().filter(|running| running.index != head).filter_map(pace_of));
         if paces.is_empty() {
@@ -476,13 +474,13 @@ mod tests {
         for index in 0..3 {
             assert_eq!(plan.start(0, at(0)), Some(index));
         }
-        assert_eq!(plan.race(0, at(2_000)), None, "all are as slow");
+        assert_eq!(plan.race(0, at(2_000), at(400)), None, "all are as slow");
         complete(&mut plan, 1, at(100));
         complete(&mut plan, 2, at(100));
         plan.receive(0, 0, 1);
-        assert_eq!(plan.race(0, at(300)), None, "not watched for long enough");
-        assert_eq!(plan.race(0, at(500)), Some(0));
-        assert_eq!(plan.race(0, at(600)), None, "once is enough");
+        assert_eq!(plan.race(0, at(300), at(400)), None, "not watched for long enough");
+        assert_eq!(plan.race(0, at(500), at(400)), Some(0));
+        assert_eq!(plan.race(0, at(600), at(400)), None, "once is enough");
     }
 
     #[test]
@@ -493,6 +491,6 @@ mod tests {
         }
         complete(&mut plan, 1, at(1_000));
         plan.receive(0, 0, 4);
-        assert_eq!(plan.race(0, at(1_000)), None);
+        assert_eq!(plan.race(0, at(1_000), at(400)), None);
     }
 }

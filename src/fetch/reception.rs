@@ -153,7 +153,7 @@ impl<O: Output> Reception<'_, O> {
                     let hashed = self.pipeline.hashed();
                     let mut plan = self.plan();
                     plan.measure(start.elapsed(), self.pipeline.is_held_up());
-                    if let Some(index) = plan.race(hashed, start.elapsed()) {
+                    if let Some(index) = plan.race(hashed, start.elapsed(), self.source.patience.slow) {
                         tracing::debug!("{}: part {index} is slow; asking again", self.source.artifact.label);
                         let transfer = self.transfer(plan.missing(index));
                         drop(plan);

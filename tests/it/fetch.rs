@@ -35,7 +35,8 @@ pub(crate) fn noise(size: usize) -> Vec<u8> {
 /// Long enough for several pieces and more than the queue between network and disk holds.
 const SIZE: usize = 5_000_003;
 
-const HASTE: Patience = Patience { stall: Duration::from_millis(50), retries: 2 };
+const HASTE: Patience =
+    Patience { stall: Duration::from_millis(50), retries: 2, slow: Duration::from_mins(1) };
 
 fn hasty() -> Options {
     Options { patience: HASTE, ..Options::default() }
@@ -379,7 +380,7 @@ async fn a_dropped_fetch_leaves_nothing() {
     let blob = blob();
     let store = FaultyStore::new(&[&blob], &[Fault::StallAt(4_000_000)]);
     let (directory, path) = with_old_file();
-    let patience = Patience { stall: Duration::from_mins(1), retries: 0 };
+    let patience = Patience { stall: Duration::from_mins(1), retries: 0, ..Patience::default() };
     let options = Options { patience, ..Options::default() };
     let target = Target::at(&path).expect("a file");
     let artifact = artifact(&blob);

@@ -77,9 +77,11 @@ async fn a_killed_run_is_gone_on_with() {
     assert!(fs::read(home.out().join("app.jar")).expect("the file") == bytes);
     let log = gate.log();
     let again: Vec<_> = log[before..].iter().filter(|entry| entry.operation == "GetObject").collect();
-    // On a busy machine a part may seem slow, and what is missing of it is asked for twice: 20 MiB of 34 at most.
+    // On a busy machine a part may seem slow after 0.4 s, and what is missing of it is asked for twice: 20 MiB of 34 at most.
+    let at_first = |started| started < log[before].started + Duration::from_millis(400);
+    let first = again.iter().filter(|entry| at_first(entry.started)).count();
     let sent: u64 = again.iter().map(|entry| entry.bytes_out).sum();
-    assert!(!again.is_empty() && sent < 3 * PART, "only what was missing, not {sent} bytes: {again:#?}");
+    assert!((1..=2).contains(&first) && sent < 3 * PART, "only the two that were missing: {again:#?}");
 }
 
 fn cache(home: &Home) -> String {

@@ -20,7 +20,10 @@ use crate::support::testbed::{self, Hdfs};
 use crate::support::{self, environment, eventually, unique};
 
 fn patient() -> Options {
-    Options { patience: Patience { stall: Duration::from_secs(5), retries: 2 }, ..Options::default() }
+    Options {
+        patience: Patience { stall: Duration::from_secs(5), retries: 2, ..Patience::default() },
+        ..Options::default()
+    }
 }
 
 fn artifact(bytes: &[u8]) -> Artifact {
