@@ -168,10 +168,11 @@ async fn many_objects_start_quickly_and_cost_nothing_while_nothing_changes() {
     cluster.apply(&yaml.replace("pollInterval: 1s", &format!("pollInterval: {}s", poll.as_secs())));
     let scene = Scene { bench, packages: tier::figure(100, 1_000) };
     scene.make().await;
-    let limit = tier::figure(Duration::from_mins(1), Duration::from_mins(5));
 
+    // Sets the scene: several writes per object, so what else runs on the machine decides how long it takes. R15 bounds the start that
+    // finds everything as it should be.
     let first = Operator::start(&cluster, &[]);
-    let adopted = scene.until_ready(limit).await;
+    let adopted = scene.until_ready(Duration::from_mins(5)).await;
     first.kill();
 
     // Everything is as it should be already.
