@@ -41,6 +41,7 @@ pub mod ledger;
 pub mod model;
 mod names;
 mod page_buffer;
+#[cfg(feature = "cli")]
 pub mod publish;
 pub mod retry;
 pub mod server_clock;

@@ -195,7 +195,7 @@ fn flag(environment: &Environment, name: &str) -> bool {
 
 /// Time limits for a request that moves `bytes` of a blob: the deadline, and on top of it the time the bytes take on
 /// the slowest line that is still of use (64 KiB/s). Silence is caught earlier, by the stall protection.
-#[cfg(feature = "store-s3")]
+#[cfg(all(feature = "store-s3", feature = "cli"))]
 pub(crate) fn transfer_timeouts(bytes: u64, connect: &Connect) -> TimeoutConfig {
     TimeoutConfig::builder()
         .connect_timeout(CONNECT_TIMEOUT.min(connect.deadline))

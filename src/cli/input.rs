@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::error::{Error, Meaning, Result};
 use crate::model::{PackageName, Sha256, TagName, Version, check_basename};
-use crate::store::{BlobFile, Scan};
+use crate::store::{BlobFile, Progress, Scan, Store};
 
 /// The type bits and permissions of what comes through standard input: a regular file, `rw-r--r--`.
 const PIPED_MODE: u32 = 0o100_644;
@@ -144,6 +144,18 @@ impl Source {
         self.size = scan.size;
         self.scan = Some(scan);
         Ok(sha256)
+    }
+
+    /// Has the store read the file, where it does that in one pass with copying it.
+    ///
+    /// # Errors
+    /// As [`Store::draft`].
+    pub(super) async fn draft(&mut self, store: &dyn Store, progress: Progress<'_>) -> Result<()> {
+        if let Some(scan) = store.draft(&self.path, self.size, progress).await? {
+            self.size = scan.size;
+            self.scan = Some(scan);
+        }
+        Ok(())
     }
 
     /// The digest, where reading the bytes was necessary anyway.

@@ -5,32 +5,26 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Seek as _, SeekFrom};
-use std::num::NonZeroU64;
 use std::ops::Range;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Once};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _};
-use rustix::fs::Advice;
-use tempfile::NamedTempFile;
 use tokio::sync::mpsc;
 
-use super::source::{Source, blocking};
+use super::blocking::blocking;
 use super::timing::Timing;
-use super::{BlobFile, BlobInfo, BlobReader, Progress, PutOutcome, Store, file_collect};
-use crate::crash_point::crash_point_at;
+#[cfg(feature = "cli")]
+use super::{BlobFile, Progress, PutOutcome, Scan};
+use super::{BlobInfo, BlobReader, Store};
 use crate::error::{Error, Meaning, Missing, Result};
 use crate::files;
 #[cfg(feature = "cli")]
 use crate::inspection::Finding;
 use crate::model::{FileLocation, Sha256};
 use crate::page_buffer::read_bytes;
-
-/// Bytes that are copied while those before them are hashed: enough to be worth a thread, and still in a cache then.
-const CHUNK: usize = 4 << 20;
 
 /// Bytes that are handed out at once: small enough to be hashed while they are in a core's cache, and for several
 /// readings side by side in an init container's memory.
@@ -55,7 +49,9 @@ const ROOM: u64 = 1 << 30;
 pub(super) struct FileStore {
     pub(super) location: FileLocation,
     pub(super) root: Arc<Path>,
-    swept: Arc<Once>,
+    /// Whether this store was looked through for what killed processes left.
+    #[cfg(feature = "cli")]
+    pub(super) swept: Arc<std::sync::Once>,
 }
 
 impl FileStore {
@@ -63,11 +59,12 @@ impl FileStore {
         Self {
             location: location.clone(),
             root: Arc::from(location.path.as_path()),
-            swept: Arc::new(Once::new()),
+            #[cfg(feature = "cli")]
+            swept: Arc::new(std::sync::Once::new()),
         }
     }
 
-    fn path(&self, sha256: &Sha256) -> PathBuf {
+    pub(super) fn path(&self, sha256: &Sha256) -> PathBuf {
         self.root.join(sha256.to_string())
     }
 }
@@ -82,41 +79,12 @@ pub(super) fn failed(operation: &'static str, path: &Path, error: io::Error) -> 
     Error::local(operation, path, error)
 }
 
-/// Makes the names in `directory` durable.
-fn sync(directory: &Path) -> Result<()> {
-    files::sync_directory(directory).map_err(|error| failed("sync", directory, error))
-}
-
 pub(super) fn create(directory: &Path) -> Result<bool> {
     files::create_directories(directory).map_err(|error| failed("create", directory, error))
 }
 
-/// Whether a blob of this size is there that collection leaves alone for long enough. Makes it durable: whoever wrote it may
-/// not have come that far.
-fn suffices(path: &Path, size: u64, timing: Timing) -> Result<bool> {
-    let Ok(metadata) = fs::metadata(path) else { return Ok(false) };
-    if !metadata.is_file() || metadata.len() != size {
-        return Ok(false);
-    }
-    let root = path.parent().unwrap_or(path);
-    if !timing.is_fresh(modified(&metadata), file_collect::now(root).ok()) {
-        return Ok(false);
-    }
-    File::open(path).and_then(|file| file.sync_all()).map_err(|error| failed("sync", path, error))?;
-    path.parent().map_or(Ok(()), sync)?;
-    crash_point_at("store.file.confirmed", path);
-    Ok(true)
-}
-
 pub(super) fn modified(metadata: &fs::Metadata) -> Option<jiff::Timestamp> {
     metadata.modified().ok().and_then(|time| jiff::Timestamp::try_from(time).ok())
-}
-
-/// Removes what killed processes left in the store. Looked for once per store that is opened.
-fn sweep(root: &Path) {
-    if let Ok(directory) = File::open(root) {
-        files::sweep(&directory, |name| name.as_bytes().starts_with(UNFINISHED.as_bytes()));
-    }
 }
 
 fn look(root: &Path, path: &Path) -> Result<Option<BlobInfo>> {
@@ -134,63 +102,6 @@ fn look(root: &Path, path: &Path) -> Result<Option<BlobInfo>> {
                 .with_hint("create it with 'sacker init'"))
         }
         Err(error) => Err(failed("look for", path, error)),
-    }
-}
-
-/// A blob on its way to disk.
-struct Incoming {
-    source: Source,
-    /// Removed when dropped before it has its name.
-    file: NamedTempFile,
-    /// Bytes.
-    written: u64,
-}
-
-impl Incoming {
-    fn create(source: Source, root: &Path) -> Result<Self> {
-        create(root)?;
-        let file =
-            files::temporary(root, UNFINISHED, 0o644).map_err(|error| failed("write to", root, error))?;
-        Ok(Self { source, file, written: 0 })
-    }
-
-    /// Copies a chunk; the number of its bytes is 0 at the end.
-    fn copy_chunk(mut self) -> Result<(u64, Self)> {
-        let file = self.file.as_file();
-        let copied = self.source.copy_to(file, CHUNK)?;
-        let length = copied.map_err(|error| failed("write", self.file.path(), error))?;
-        // The disk begins to write the chunk before, which is hashed now: that makes the wait at the end short. Where that is
-        // not possible it waits.
-        if let Some(before) = self.written.checked_sub(CHUNK as u64) {
-            let _ = rustix::fs::fadvise(file, before, NonZeroU64::new(CHUNK as u64), Advice::DontNeed);
-        }
-        self.written += length;
-        crash_point_at("store.file.copied", self.file.path());
-        Ok((length, self))
-    }
-
-    /// Gives the finished blob its name. What is there already is replaced: it is the same bytes and too old, or it cannot
-    /// be right.
-    fn finish(self, path: &Path) -> Result<PutOutcome> {
-        self.source.check()?;
-        self.file.as_file().sync_all().map_err(|error| failed("write", path, error))?;
-        crash_point_at("store.file.synced", self.file.path());
-        match self.file.persist_noclobber(path) {
-            Ok(_) => crash_point_at("store.file.named", path),
-            Err(error) if error.error.kind() == ErrorKind::AlreadyExists => {
-                // Collection must not delete by this name between its last look and ours.
-                let root = path.parent().unwrap_or(path);
-                let _lock = file_collect::lock_for_writing(root)?;
-                error.file.persist(path).map_err(|error| failed("write", path, error.error))?;
-                crash_point_at("store.file.replaced", path);
-            }
-            Err(error) => return Err(failed("write", path, error.error)),
-        }
-        if let Some(directory) = path.parent() {
-            sync(directory)?;
-            crash_point_at("store.file.durable", directory);
-        }
-        Ok(PutOutcome::Uploaded)
     }
 }
 
@@ -258,33 +169,14 @@ impl Store for FileStore {
         .await
     }
 
+    #[cfg(feature = "cli")]
     async fn put(&self, blob: BlobFile<'_>, progress: Progress<'_>) -> Result<PutOutcome> {
-        let (root, path, size) = (self.root.clone(), self.path(&blob.sha256), blob.size);
-        let there = {
-            let (path, timing) = (path.clone(), self.timing());
-            // A store that is not there yet has no blob; the directory is made on the way.
-            blocking(move || suffices(&path, size, timing))
-        };
-        if there.await? {
-            return Ok(PutOutcome::AlreadyThere);
-        }
-        let source = Source::open(blob).await?;
-        let swept = self.swept.clone();
-        let mut incoming = blocking(move || {
-            swept.call_once(|| sweep(&root));
-            Incoming::create(source, &root)
-        })
-        .await?;
-        // A step at a time, so that a dropped future drops the unfinished file with it.
-        loop {
-            let (length, rest) = blocking(move || incoming.copy_chunk()).await?;
-            incoming = rest;
-            if length == 0 {
-                break;
-            }
-            progress(length);
-        }
-        blocking(move || incoming.finish(&path)).await
+        self.store(blob, progress).await
+    }
+
+    #[cfg(feature = "cli")]
+    async fn draft(&self, path: &Path, size: u64, progress: Progress<'_>) -> Result<Option<Scan>> {
+        self.copy_unknown(path, size, progress).await
     }
 
     async fn head(&self, sha256: &Sha256) -> Result<Option<BlobInfo>> {

@@ -14,11 +14,11 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use jiff::Timestamp;
 
+use super::blocking::blocking;
 use super::collect::{
     Collect, Deletion, Listed, MANIFEST, StoredBlob, StoredManifest, Unfinished, digest, taken,
 };
 use super::file::{FileStore, UNFINISHED, create, failed, modified};
-use super::source::blocking;
 use super::timing::Timing;
 use crate::error::{Error, Result};
 use crate::files;
@@ -48,6 +48,7 @@ fn lock_file(root: &Path) -> Result<File> {
 }
 
 /// Keeps deletions out while a blob is replaced. Nothing where there are no locks: there collection refuses to delete.
+#[cfg(feature = "cli")]
 pub(super) fn lock_for_writing(root: &Path) -> Result<Option<File>> {
     let file = lock_file(root)?;
     Ok(file.lock_shared().is_ok().then_some(file))

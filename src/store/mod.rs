@@ -5,6 +5,7 @@
 
 use std::fmt::Debug;
 use std::ops::Range;
+#[cfg(feature = "cli")]
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,28 +19,39 @@ use crate::error::Result;
 use crate::inspection::Finding;
 use crate::model::{Sha256, StoreUri, StoreUris};
 
+mod blocking;
 mod collect;
 mod file;
 mod file_collect;
+#[cfg(feature = "cli")]
+mod file_incoming;
+#[cfg(feature = "cli")]
+mod file_put;
 #[cfg(feature = "store-hdfs")]
 mod hdfs;
-#[cfg(feature = "store-s3")]
+#[cfg(all(feature = "store-s3", feature = "cli"))]
 mod multipart;
+#[cfg(feature = "cli")]
 mod parts;
 #[cfg(feature = "store-s3")]
 mod s3;
 #[cfg(feature = "store-s3")]
 mod s3_collect;
+#[cfg(all(feature = "store-s3", feature = "cli"))]
+mod s3_put;
+#[cfg(feature = "cli")]
 mod scan;
-#[cfg(feature = "store-s3")]
+#[cfg(all(feature = "store-s3", feature = "cli"))]
 mod sending;
 mod several;
 #[cfg(all(feature = "store-s3", feature = "cli"))]
 mod signed;
+#[cfg(feature = "cli")]
 mod source;
 mod timing;
 
 pub use collect::{Collect, Deletion, Listed, StoredBlob, StoredManifest, Unfinished, open_for_collection};
+#[cfg(feature = "cli")]
 pub use scan::Scan;
 pub use timing::{RESOLUTION, Timing};
 
@@ -67,6 +79,7 @@ impl Debug for BlobReader {
 }
 
 /// A local file about to be stored, with what it is expected to hold.
+#[cfg(feature = "cli")]
 #[derive(Debug, Clone, Copy)]
 pub struct BlobFile<'a> {
     /// The file.
@@ -79,6 +92,7 @@ pub struct BlobFile<'a> {
     pub scan: Option<&'a Scan>,
 }
 
+#[cfg(feature = "cli")]
 impl<'a> BlobFile<'a> {
     /// What is known of the bytes that are expected; nothing of any others.
     fn known(&self) -> Option<&'a Scan> {
@@ -87,6 +101,7 @@ impl<'a> BlobFile<'a> {
 }
 
 /// What `put` did.
+#[cfg(feature = "cli")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PutOutcome {
     /// The bytes were sent, and count as new from now on.
@@ -141,13 +156,24 @@ pub trait Store: Send + Sync + Debug {
     ///
     /// A blob that is there is sent again unless it is [fresh](Timing::is_fresh): garbage collection may be about to delete
     /// it, and only its age tells it not to. Nothing is sent again to a store that is create-only.
+    #[cfg(feature = "cli")]
     async fn put(&self, blob: BlobFile<'_>, progress: Progress<'_>) -> Result<PutOutcome>;
+
+    /// Reads a file whose digest is not known yet, of about `size` bytes, and keeps a copy where `put` only has to give it its
+    /// name: one pass for both. Nothing is read, and nothing returned, where the store cannot, or where hashing the file is
+    /// likely to suffice. The copy goes when it is dropped with the scan.
+    #[cfg(feature = "cli")]
+    async fn draft(&self, path: &Path, size: u64, progress: Progress<'_>) -> Result<Option<Scan>> {
+        let _ = (path, size, progress);
+        Ok(None)
+    }
 
     /// What is known of a blob; nothing if it is absent.
     async fn head(&self, sha256: &Sha256) -> Result<Option<BlobInfo>>;
 
     /// Waits until what a dropped `put` left behind is cleaned up. Whoever ends the process after an interrupt gives it the
     /// chance, within limits.
+    #[cfg(feature = "cli")]
     async fn settle(&self) {}
 
     /// A URL that gives the blob to whoever has it, for `expires`, without credentials; as `filename` where a browser

@@ -12,7 +12,8 @@ use tokio_util::task::TaskTracker;
 
 use super::PutOutcome;
 use super::parts::part_size;
-use super::s3::{Refused, S3Store, WRITE, damaged, refused};
+use super::s3::S3Store;
+use super::s3_put::{Refused, WRITE, damaged, refused};
 use super::sending::Sent;
 use super::source::Source;
 use crate::aws::status_and_code;

@@ -3,9 +3,12 @@
 //! Not responsible for where the bytes go afterwards, nor for whether they are still the same then: a store checks that.
 
 use std::io::{self, Read};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
+use super::file_incoming::Incoming;
 use super::parts::SINGLE_MAX;
 use crate::model::{Hasher, Sha256};
 use crate::page_buffer::PageBuffer;
@@ -20,8 +23,17 @@ pub struct Scan {
     pub sha256: Sha256,
     /// How many bytes it had.
     pub size: u64,
-    /// All of them, of a small one.
-    bytes: Option<Bytes>,
+    kept: Kept,
+}
+
+/// What was kept of the bytes that were read.
+#[derive(Debug, Clone)]
+enum Kept {
+    Nothing,
+    /// All of them, of a small file.
+    Memory(Bytes),
+    /// A copy in the directory where they are to be stored, until it is taken.
+    Draft(Arc<Mutex<Option<Incoming>>>),
 }
 
 impl Scan {
@@ -58,12 +70,28 @@ impl Scan {
             }
             progress(bytes.len() as u64);
         }
-        Ok(Self { sha256: hasher.finish(), size, bytes: kept.map(Bytes::from) })
+        let kept = kept.map_or(Kept::Nothing, |bytes| Kept::Memory(Bytes::from(bytes)));
+        Ok(Self { sha256: hasher.finish(), size, kept })
+    }
+
+    /// Of a file that was copied while it was read.
+    pub(super) fn with_draft(sha256: Sha256, size: u64, draft: Incoming) -> Self {
+        Self { sha256, size, kept: Kept::Draft(Arc::new(Mutex::new(Some(draft)))) }
     }
 
     /// The bytes, where they were kept.
     pub(super) fn bytes(&self) -> Option<&Bytes> {
-        self.bytes.as_ref()
+        match &self.kept {
+            Kept::Memory(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+
+    /// The copy in the directory `root`, where there is one that nobody took yet.
+    pub(super) fn take_draft(&self, root: &Path) -> Option<Incoming> {
+        let Kept::Draft(draft) = &self.kept else { return None };
+        let mut draft = draft.lock().unwrap_or_else(PoisonError::into_inner);
+        draft.take_if(|draft| draft.is_in(root))
     }
 }
 

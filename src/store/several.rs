@@ -6,12 +6,15 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+#[cfg(feature = "cli")]
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 
 use super::timing::{Timing, strictest};
-use super::{BlobFile, BlobInfo, BlobReader, Progress, PutOutcome, Store};
+#[cfg(feature = "cli")]
+use super::{BlobFile, Progress, PutOutcome};
+use super::{BlobInfo, BlobReader, Store};
 use crate::error::{Error, Meaning, Missing, Result};
 use crate::model::Sha256;
 
@@ -87,6 +90,7 @@ impl Store for Several {
     }
 
     /// Ends at the first store that fails: what the ones before it have is of use to the next try.
+    #[cfg(feature = "cli")]
     async fn put(&self, blob: BlobFile<'_>, progress: Progress<'_>) -> Result<PutOutcome> {
         // The sum over all stores would be more than the file: what counts is how far the first copy is.
         let reported = AtomicU64::new(0);
@@ -120,6 +124,7 @@ impl Store for Several {
         if errors.is_empty() { Ok(None) } else { Err(all_failed(errors, "look for the blob")) }
     }
 
+    #[cfg(feature = "cli")]
     async fn settle(&self) {
         for store in &self.0 {
             store.settle().await;

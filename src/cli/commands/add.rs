@@ -13,7 +13,7 @@ use crate::cli::session::Session;
 use crate::error::{Error, Meaning, Result};
 use crate::model::{NewVersion, PackageName, Sha256, Version};
 use crate::publish::{Ensured, Publisher};
-use crate::store::PutOutcome;
+use crate::store::{PutOutcome, Store};
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -58,19 +58,21 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
     session.configuration.store()?;
 
     let mut source = open(args, session).await?;
-    // A known digest saves this pass: the store checks it while it sends.
-    let mut sha256 = match expected {
-        Some(expected) if source.scan.is_none() && !args.dry_run => expected,
-        _ => hash(&mut source, session).await?,
-    };
-    check_digest(&source, expected)?;
     if args.dry_run {
+        let sha256 = hash(&mut source, session).await?;
+        check_digest(&source, expected)?;
         return dry_run(session, &package, &source, sha256, if_latest).await;
     }
 
     session.prepare_local_default().await?;
     let store = session.store().await?;
     let ledger = session.ledger().await?;
+    // A known digest saves this pass: the store checks it while it sends.
+    let mut sha256 = match expected {
+        Some(expected) if source.scan.is_none() => expected,
+        _ => read(&mut source, &**store, session).await?,
+    };
+    check_digest(&source, expected)?;
     let publisher = Publisher { ledger: &**ledger, store: &**store, clock: &session.connect.clock };
     let ensured = match upload(&source, sha256, &publisher, session).await {
         Err(error) if expected.is_some() && matches!(error.meaning(), Meaning::Corrupt { .. }) => {
@@ -132,6 +134,21 @@ async fn hash(source: &mut Source, session: &Session<'_>) -> Result<Sha256> {
         Arc::new(Progress::new(session.printer, &session.connect.clock, "hashing", &source.basename, size));
     let hashing = Arc::clone(&progress);
     source.hash(move |bytes| hashing.advance(bytes)).await
+}
+
+/// The digest, from a pass that sends the bytes as well where the store can.
+async fn read(source: &mut Source, store: &dyn Store, session: &Session<'_>) -> Result<Sha256> {
+    if source.scan.is_none() {
+        let progress = Progress::new(
+            session.printer,
+            &session.connect.clock,
+            "uploading",
+            &source.basename,
+            Some(source.size),
+        );
+        source.draft(store, &|bytes| progress.advance(bytes)).await?;
+    }
+    hash(source, session).await
 }
 
 async fn upload(

@@ -11,9 +11,10 @@ use tokio_util::task::TaskTracker;
 
 use self::cluster::Cluster;
 use self::error::Refused;
-use super::source::{Source, blocking};
 use super::timing::Timing;
-use super::{BlobFile, BlobInfo, BlobReader, Progress, PutOutcome, Store};
+#[cfg(feature = "cli")]
+use super::{BlobFile, Progress, PutOutcome};
+use super::{BlobInfo, BlobReader, Store};
 use crate::connect::Connect;
 use crate::crash_point::around;
 use crate::error::{Error, Meaning, Missing, Result};
@@ -26,6 +27,8 @@ mod error;
 #[cfg(feature = "cli")]
 mod inspect;
 mod manifest;
+#[cfg(feature = "cli")]
+mod put;
 mod read;
 mod unfinished;
 
@@ -37,7 +40,6 @@ const MODE: u16 = 0o755;
 
 const LOOK: &str = "look for the blob";
 const READ: &str = "read the blob";
-const WRITE: &str = "store the blob";
 
 /// Blobs in one directory of HDFS.
 #[derive(Debug)]
@@ -131,30 +133,6 @@ impl HdfsStore {
             }
         }
     }
-
-    /// Whether a blob of this size is there that collection leaves alone for long enough.
-    async fn suffices(&self, path: &str, size: u64) -> Result<bool> {
-        let Some(status) = self.cluster.look(LOOK, path).await? else { return Ok(false) };
-        let info = info(&status);
-        if status.isdir || info.size != size {
-            return Ok(false);
-        }
-        // A clock that cannot be read is the writing's trouble, not the look's.
-        let now = self.time(LOOK).await.ok();
-        Ok(self.timing().is_fresh(info.modified, now))
-    }
-
-    /// Gives a finished blob its name. What is there already is replaced: it is the same bytes and too old, or it cannot be
-    /// right.
-    async fn name(&self, unfinished: &str, path: &str) -> Result<()> {
-        match around("store.hdfs.name", self.rename(WRITE, unfinished, path, false)).await {
-            Err(Refused::Exists(_)) => {
-                around("store.hdfs.replace", self.rename(WRITE, unfinished, path, true)).await?;
-            }
-            other => other?,
-        }
-        Ok(())
-    }
 }
 
 fn info(status: &FileStatus) -> BlobInfo {
@@ -182,6 +160,7 @@ impl Store for HdfsStore {
         Some(inspect::credentials(&self.environment))
     }
 
+    #[cfg(feature = "cli")]
     async fn settle(&self) {
         self.giving_up.close();
         self.giving_up.wait().await;
@@ -203,30 +182,9 @@ impl Store for HdfsStore {
         Ok(vec![format!("created directory '{}'", self.cluster.uri(path))])
     }
 
+    #[cfg(feature = "cli")]
     async fn put(&self, blob: BlobFile<'_>, progress: Progress<'_>) -> Result<PutOutcome> {
-        let path = self.blob_path(&blob.sha256);
-        self.directory(WRITE).await?;
-        if self.suffices(&path, blob.size).await? {
-            return Ok(PutOutcome::AlreadyThere);
-        }
-        let mut source = Source::open(blob).await?;
-        let mut unfinished = self.begin(WRITE, &blob.sha256.to_string()).await?;
-        loop {
-            let (bytes, rest) =
-                blocking(move || source.next(unfinished::CHUNK).map(|bytes| (bytes, source))).await?;
-            source = rest;
-            if bytes.is_empty() {
-                break;
-            }
-            let length = bytes.len() as u64;
-            around("store.hdfs.send", unfinished.write(bytes)).await?;
-            progress(length);
-        }
-        source.check()?;
-        around("store.hdfs.close", unfinished.close()).await?;
-        self.name(unfinished.path(), &path).await?;
-        unfinished.keep();
-        Ok(PutOutcome::Uploaded)
+        Box::pin(self.store(blob, progress)).await
     }
 
     async fn head(&self, sha256: &Sha256) -> Result<Option<BlobInfo>> {

@@ -12,10 +12,6 @@ use super::{HdfsStore, OWN, modified};
 use crate::crash_point::around;
 use crate::error::{Error, Meaning, Result};
 
-/// Bytes that are handed to the library at once. It keeps up to some two hundred packets of 64 KiB until the DataNodes have
-/// acknowledged them.
-pub(super) const CHUNK: usize = 1 << 20;
-
 /// Where these files are. One that is still written to is known by nothing but its age.
 pub(super) fn directory() -> String {
     format!("{OWN}/unfinished")
