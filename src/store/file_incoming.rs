@@ -58,20 +58,23 @@ impl Incoming {
     /// Writes the next bytes.
     pub(super) fn write(mut self, bytes: &Bytes) -> Result<Self> {
         for chunk in bytes.chunks(CHUNK) {
+            self.let_disk_begin();
             let written = chunk.chunks(WRITE).try_for_each(|bytes| self.file.as_file().write_all(bytes));
             self.advance(written.map(|()| chunk.len() as u64))?;
         }
         Ok(self)
     }
 
-    fn advance(&mut self, written: io::Result<u64>) -> Result<u64> {
-        let length = written.map_err(|error| failed("write", self.file.path(), error))?;
-        // The disk begins to write the chunk before, which is hashed now: that makes the wait at the end short. Where that is
-        // not possible it waits.
+    /// The disk begins to write the newest chunk: that makes the wait at the end short. Where that is not possible it waits.
+    fn let_disk_begin(&self) {
         if let Some(before) = self.written.checked_sub(CHUNK as u64) {
             let chunk = NonZeroU64::new(CHUNK as u64);
             let _ = rustix::fs::fadvise(self.file.as_file(), before, chunk, Advice::DontNeed);
         }
+    }
+
+    fn advance(&mut self, written: io::Result<u64>) -> Result<u64> {
+        let length = written.map_err(|error| failed("write", self.file.path(), error))?;
         self.written += length;
         crash_point_at("store.file.copied", self.file.path());
         Ok(length)
@@ -150,13 +153,16 @@ impl Copying {
     /// # Errors
     /// `Local` for what the file that is read failed with; what the directory failed with by its meaning.
     pub(super) fn step(mut self) -> Result<(u64, Self)> {
-        let (from, to, left) = (&self.from, self.to.file.as_file(), self.hashed..self.to.written);
+        let (from, incoming, left) = (&self.from, &self.to, self.hashed..self.to.written);
+        let to = incoming.file.as_file();
         self.hashed = left.end;
         let (hasher, buffer) = (&mut self.hasher, &mut self.buffer);
         let mut hashed = Ok(());
         // Ends with the scope; a panic in it is one here.
         let copied = thread::scope(|scope| {
             scope.spawn(|| hashed = hash(hasher, to, left, buffer));
+            // Takes as long as half of the copying, on the core that does not hash.
+            incoming.let_disk_begin();
             io::copy(&mut from.take(CHUNK as u64), &mut &*to)
         });
         if copied.is_err()
