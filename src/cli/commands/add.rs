@@ -58,6 +58,8 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
     session.configuration.store()?;
 
     let mut source = open(args, session).await?;
+    // Of standard input the digest is known by now: nothing is made for what is refused.
+    check_digest(&source, expected)?;
     if args.dry_run {
         let sha256 = hash(&mut source, session).await?;
         check_digest(&source, expected)?;
@@ -72,7 +74,6 @@ pub(in crate::cli) async fn run(args: &Args, session: &Session<'_>) -> Outcome {
         Some(expected) if source.scan.is_none() => expected,
         _ => read(&mut source, &**store, session).await?,
     };
-    check_digest(&source, expected)?;
     let publisher = Publisher { ledger: &**ledger, store: &**store, clock: &session.connect.clock };
     let ensured = match upload(&source, sha256, &publisher, session).await {
         Err(error) if expected.is_some() && matches!(error.meaning(), Meaning::Corrupt { .. }) => {
