@@ -13,7 +13,8 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use jiff::Timestamp;
-use rustix::fs::{AtFlags, Dir, Mode, OFlags};
+use rustix::fs::{AtFlags, Dir, FallocateFlags, Mode, OFlags};
+use rustix::io::Errno;
 use tempfile::NamedTempFile;
 
 use crate::crash_point::crash_point_at;
@@ -82,6 +83,26 @@ pub(crate) fn remove_if_abandoned(directory: impl AsFd, name: &OsStr) {
     }
 }
 
+/// What `statfs(2)` calls a file system in memory.
+const TMPFS_MAGIC: u64 = 0x0102_1994;
+
+/// Sets the blocks of a file of `size` bytes aside, where the file system can: a write then has none to look for, which took a
+/// fifth of its time on ext4. Not in memory, where that would touch every page twice.
+///
+/// # Errors
+/// When there is not that much space. Whatever else the file system has against it does not matter here.
+pub(crate) fn reserve(file: &File, size: u64) -> io::Result<()> {
+    let is_in_memory =
+        rustix::fs::fstatfs(file).is_ok_and(|found| found.f_type.cast_unsigned() == TMPFS_MAGIC);
+    if is_in_memory || size == 0 {
+        return Ok(());
+    }
+    match rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, 0, size) {
+        Err(errno @ (Errno::NOSPC | Errno::DQUOT)) => Err(errno.into()),
+        _ => Ok(()),
+    }
+}
+
 /// Makes the names in `directory` durable.
 pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
@@ -132,6 +153,23 @@ mod tests {
         assert!(folder.path().join("other").exists() && folder.path().join(".unfinished-directory").exists());
         drop(held);
         assert_eq!(fs::read_dir(folder.path()).expect("read").count(), 2);
+    }
+
+    #[test]
+    fn what_is_reserved_is_not_there_yet() {
+        let file = tempfile::tempfile_in(env!("CARGO_MANIFEST_DIR")).expect("made");
+        let is_supported = rustix::fs::fallocate(&file, FallocateFlags::KEEP_SIZE, 0, 4096).is_ok();
+        reserve(&file, 1 << 20).expect("a mebibyte is free");
+        let found = file.metadata().expect("looked");
+        assert_eq!(found.len(), 0);
+        assert_eq!(found.blocks() >= 2048, is_supported, "{} blocks of 512 bytes", found.blocks());
+    }
+
+    #[test]
+    fn no_memory_is_touched_before_it_is_written() {
+        let file = tempfile::tempfile_in("/dev/shm").expect("made");
+        reserve(&file, 1 << 20).expect("nothing to do");
+        assert_eq!(file.metadata().expect("looked").blocks(), 0);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::assembly::{Output, Writer};
 use super::plan;
+use crate::files;
 use crate::model::Sha256;
 
 const MAGIC: [u8; 8] = *b"sackerP1";
@@ -98,6 +99,7 @@ impl PartialFile {
         footer.extend_from_slice(&left.size.to_le_bytes());
         footer.extend_from_slice(&left.part.to_le_bytes());
         footer.extend_from_slice(sha256.as_bytes());
+        files::reserve(&file, left.size)?;
         file.write_all_at(&footer, left.size + left.here.len() as u64)?;
         Ok(Self::resume(file, left, kept))
     }
