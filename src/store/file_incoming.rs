@@ -55,6 +55,14 @@ impl Incoming {
         Ok(Self { file, written: 0 })
     }
 
+    /// Sets the space for `size` bytes aside.
+    ///
+    /// # Errors
+    /// When there is not that much of it.
+    pub(super) fn reserve(&self, size: u64) -> Result<()> {
+        files::reserve(self.file.as_file(), size).map_err(|error| failed("write", self.file.path(), error))
+    }
+
     /// Writes the next bytes.
     pub(super) fn write(mut self, bytes: &Bytes) -> Result<Self> {
         for chunk in bytes.chunks(CHUNK) {

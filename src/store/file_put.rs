@@ -91,7 +91,7 @@ impl FileStore {
         if size <= SINGLE_MAX || blocking(move || Ok(has_blob_of(&root, size))).await? {
             return Ok(None);
         }
-        let Copied { incoming, sha256, size } = self.copy(path, u64::MAX, progress).await?;
+        let Copied { incoming, sha256, size } = self.copy(path, size, u64::MAX, progress).await?;
         Ok(Some(Scan::with_draft(sha256, size, incoming)))
     }
 
@@ -113,10 +113,14 @@ impl FileStore {
         Ok(incoming)
     }
 
-    /// Copies a file and hashes the copy, in one pass. Ends soon after `most` bytes.
-    async fn copy(&self, path: &Path, most: u64, progress: Progress<'_>) -> Result<Copied> {
+    /// Copies a file, which should have `size` bytes, and hashes the copy, in one pass. Ends soon after `most` bytes.
+    async fn copy(&self, path: &Path, size: u64, most: u64, progress: Progress<'_>) -> Result<Copied> {
         let (incoming, path) = (self.begin().await?, path.to_owned());
-        let mut copying = blocking(move || Copying::begin(path, incoming)).await?;
+        let begin = move || {
+            incoming.reserve(size)?;
+            Copying::begin(path, incoming)
+        };
+        let mut copying = blocking(begin).await?;
         // A step at a time, so that a dropped future drops the unfinished file with it.
         loop {
             let (length, rest) = blocking(move || copying.step()).await?;
@@ -130,7 +134,7 @@ impl FileStore {
 
     /// The same for a file whose digest and size are known.
     async fn copy_expected(&self, blob: BlobFile<'_>, progress: Progress<'_>) -> Result<Incoming> {
-        let copied = self.copy(blob.path, blob.size, progress).await?;
+        let copied = self.copy(blob.path, blob.size, blob.size, progress).await?;
         if (copied.sha256, copied.size) == (blob.sha256, blob.size) {
             Ok(copied.incoming)
         } else {

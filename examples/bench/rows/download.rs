@@ -15,6 +15,9 @@ use super::words;
 /// Bytes that may wait for the hash when the last one arrives (`src/fetch/budget.rs`).
 pub(super) const WINDOW: u64 = 10 << 20;
 
+/// Bytes; the kernel takes twice as many, for what it keeps beside them.
+const SEND_BUFFER: &str = "131072";
+
 /// `sacker-init` with a pinned spec, to a file.
 pub(super) fn init(bench: &Bench, server: &Server, object: &Object, to: &Path) -> Program {
     let pin = format!("bench@1+sha256:{}", object.sha256);
@@ -125,7 +128,8 @@ pub(super) fn sink_tls(bench: &mut Bench) -> Result<()> {
 
 pub(super) fn lag(bench: &mut Bench) -> Result<()> {
     let size = bench.options.size;
-    let (server, object) = one_object(bench, size, &[])?;
+    // What the server has sent is then what the client's machine has: no client hashes what is still in the server's buffer.
+    let (server, object) = one_object(bench, size, &["--send-buffer", SEND_BUFFER])?;
     let case = format!("blobserve, {}", words(size));
     let mut ours = verify(bench, &server, &object);
     let mut window = Contender::new("the hash of a full window", || {
@@ -138,7 +142,7 @@ pub(super) fn lag(bench: &mut Bench) -> Result<()> {
     bench.contest(
         ("dl-lag", &case, 0),
         (&mut ours, &mut window),
-        7,
+        15,
         &[("", lag, Bounds::at_most(2.0, 1.0))],
     )?;
     let to = bench.work().join("file");
