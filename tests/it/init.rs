@@ -19,6 +19,7 @@ use crate::fetch::{names, noise};
 use crate::support::eventually;
 use crate::support::faultgate::{Action, Gate, Match, Rule};
 use crate::support::testbed::{self, S3Server};
+use crate::support::tier;
 
 /// Where the servers of a test are.
 #[derive(Debug, Clone, Copy)]
@@ -603,9 +604,10 @@ async fn kills_at_random_moments_never_spoil_the_file() {
     let home = Home::file().await;
     let (bytes, other_bytes) = (noise(24 << 20), noise(20 << 20));
     let blobs = [(home.add(&bytes).await, bytes), (home.add(&other_bytes).await, other_bytes)];
-    let mut random = fastrand::Rng::with_seed(crate::support::tier::seed("kill -9 during downloads"));
+    let mut random = fastrand::Rng::with_seed(tier::seed("kill -9 during downloads"));
     let path = home.out().join("app.jar");
-    for round in 0..20 {
+    let (rounds, mut cut_short) = (tier::figure(20, 100), 0);
+    for round in 0..rounds {
         let argument = format!("{}=app.jar", blobs[round % 2].0.pinned());
         let before = home.names();
         let mut child = home
@@ -614,7 +616,7 @@ async fn kills_at_random_moments_never_spoil_the_file() {
             .stderr(Stdio::null())
             .spawn()
             .expect("sacker-init starts");
-        std::thread::sleep(Duration::from_millis(random.u64(0..250)));
+        std::thread::sleep(Duration::from_millis(random.u64(0..80)));
         if round % 4 < 2 {
             child.kill().expect("it is killed");
         } else {
@@ -622,6 +624,7 @@ async fn kills_at_random_moments_never_spoil_the_file() {
             assert!(kill.expect("kill runs").success());
         }
         let status = child.wait().expect("it ends");
+        cut_short += usize::from(!status.success());
         match fs::read(&path) {
             Ok(found) => assert!(blobs.iter().any(|(_, bytes)| *bytes == found), "round {round}: {status}"),
             Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::NotFound),
@@ -639,6 +642,8 @@ async fn kills_at_random_moments_never_spoil_the_file() {
         assert_eq!(home.names(), ["app.jar"]);
         assert!(fs::read(&path).expect("the file") == *bytes);
     }
+    tier::summary(&format!("R25 runs={rounds} cut short={cut_short}"));
+    assert!(cut_short > 0, "some are killed before they are done");
 }
 
 /// Bytes of memory that a process had at most so far.
