@@ -178,7 +178,12 @@ impl Copying {
         {
             return Err(Error::local("read", &self.path, error));
         }
-        let length = self.to.advance(hashed.and(copied))?;
+        let mut ended = hashed.and(copied);
+        if matches!(ended, Ok(0)) {
+            // The file may have become shorter than what was set aside for it.
+            ended = to.set_len(self.hashed).map(|()| 0);
+        }
+        let length = self.to.advance(ended)?;
         Ok((length, self))
     }
 
@@ -208,6 +213,8 @@ fn hash(hasher: &mut Hasher, file: &File, mut left: Range<u64>, buffer: &mut Pag
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
     use super::*;
 
     fn begin(path: &Path, root: &Path) -> Copying {
@@ -241,6 +248,19 @@ mod tests {
         damaged.to.file.as_file().write_all_at(b"x", 1).expect("written");
         assert_ne!(copy_all(damaged).sha256, good.sha256);
         assert_eq!(std::fs::read_dir(&root).expect("read").count(), 1, "what was not finished is gone");
+    }
+
+    #[test]
+    fn what_was_set_aside_and_not_used_is_given_back() {
+        let directory = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).expect("a temporary directory");
+        let path = directory.path().join("file");
+        std::fs::write(&path, b"bytes").expect("written");
+        let copying = begin(&path, directory.path());
+        copying.to.reserve(1 << 20).expect("a mebibyte is free");
+        let copied = copy_all(copying);
+        let found = copied.incoming.file.as_file().metadata().expect("looked");
+        assert_eq!((copied.size, found.len()), (5, 5));
+        assert!(found.blocks() < 2048, "{} blocks of 512 bytes", found.blocks());
     }
 
     #[test]
